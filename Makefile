@@ -1,0 +1,51 @@
+# Every target sets up what it needs on a bare Debian 12 machine. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+PROTOS := $(wildcard protos/pvesmb/v1/*.proto)
+STUBS := clients/python/src/pvesmb/v1
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.make/apt: packaging/apt.txt
+	mkdir -p .make && packaging/apt-install $< && touch $@
+
+.make/venv: pyproject.toml clients/python/pyproject.toml packaging/requirements.lock .make/apt
+	test -x $(PY) || /usr/bin/python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r packaging/requirements.lock
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e . && touch $@
+
+proto: .make/proto ## Generate Python code from the protos
+.make/proto: .make/venv $(PROTOS) packaging/generate
+	packaging/generate $(STUBS) && touch $@
+
+install: .make/proto ## Packages, virtual environment, generated code
+
+lint: install ## ruff, buf lint, breaking changes, architecture
+	.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	.venv/bin/buf lint && .venv/bin/buf breaking --against protos/lock.binpb
+	.venv/bin/lint-imports
+
+typecheck: install ## mypy --strict
+	.venv/bin/mypy
+
+check: lint typecheck ## lint and typecheck
+
+test: install ## Every test
+	$(PY) -m pytest $(ARGS)
+
+run: install ## The whole product on this machine: DETACH=1 MODE=native NETNS=name
+	@$(PY) packaging/stack.py run $(if $(DETACH),--detach) --mode $(or $(MODE),native) $(if $(NETNS),--netns $(NETNS))
+
+stop: ## End what `make run DETACH=1` started
+	@if [ -x $(PY) ]; then $(PY) packaging/stack.py stop; fi
+
+lock: install ## Accept the contract as it is now: protos/lock.binpb
+	.venv/bin/buf build -o protos/lock.binpb
+
+clean: stop ## Remove everything that was made, state included
+	rm -rf .make .venv var $(STUBS)
+
+.PHONY: help proto install lint typecheck check test run stop lock clean
