@@ -1,0 +1,170 @@
+"""Native mode: what the worker, the Samba steps and the service ask about file servers on this node."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from services.core.domain.file_server import FileServerSpec
+from services.core.domain.names import Name
+from services.core.domain.resource import Condition, Resource, State
+from services.core.domain.share import DirectoryStorage, ShareSpec, VolumeStorage
+from services.core.errors import FeatureNotAvailable, InvalidField, PathNotAllowed
+from services.core.ports import Host
+from services.core.steps import Drift, Plan, Step, Work
+from services.native import preflight, smbd
+from services.native.host import LocalHost
+from services.native.settings import NativeSettings
+from services.native.steps import AddressStep, InstanceStep, ProcessStep
+from services.native.supervisor import Supervisor
+from services.native.volume_step import VolumeStep
+from services.native.volumes import Volumes
+from services.samba import config
+from services.samba import observe as samba_observe
+from services.samba import plan as samba_plan
+from services.samba.instance import Server
+from services.samba.layout import Layout
+from services.samba.steps import ApplyStep, ConfigStep, ConfirmStep
+
+
+class NativeMode:
+    """`Mode` of the worker and `Instances` of the Samba steps. `probe_secret(uid)` gives the password of a file server's
+    probe account, always the same."""
+
+    def __init__(
+        self,
+        settings: NativeSettings,
+        supervisor: Supervisor,
+        probe_secret: Callable[[str], str],
+        host: Host | None = None,
+    ) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._probe_secret = probe_secret
+        self._host = host or LocalHost()
+        self._volumes = Volumes(self._host, settings.image_dir)
+        self._addresses = AddressStep(settings)
+        self._volume_step = VolumeStep(settings, self._volumes)
+        self._process_step = ProcessStep(settings, self._host, supervisor, config.needs_restart)
+        self._steps: tuple[Step, ...] = (
+            self._addresses,
+            InstanceStep(settings, self._host),
+            self._volume_step,
+            ConfigStep(self),
+            self._process_step,
+            ApplyStep(self, settings.site_share_options),
+            ConfirmStep(self),
+        )
+
+    # Instances
+
+    def host(self, server: Server) -> Host:
+        return self._host
+
+    def layout(self, server: Server) -> Layout:
+        return self._settings.layout(server.uid)
+
+    def endpoints(self, server: Server) -> Sequence[tuple[str, int]]:
+        return self._settings.endpoints(server.spec)
+
+    def probe_password(self, server: Server) -> str:
+        return self._probe_secret(server.uid)
+
+    def roots(self, server: Server) -> Sequence[str]:
+        return self._settings.roots
+
+    # Mode
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        return self._steps
+
+    def observe(self, work: Work) -> Sequence[Drift]:
+        if not self._supervisor.running(work.server):
+            return [Drift(work.server.name, "its smbd does not run, or does not listen where it should")]
+        return [
+            *self._volume_step.drifts(work.contents.shares),
+            *samba_observe.observe(self, work, self._settings.site_share_options),
+        ]
+
+    def plan(self, work: Work) -> Plan:
+        """See `Mode.plan`. Fails as the steps would where an address is taken or space is missing."""
+        removes = work.whole and work.server.state is State.DELETING
+        steps = [step.name for step in self._steps if work.whole or not step.server_only]
+        effects: list[str] = []
+        if work.whole and not removes:
+            self._addresses.check(work.server, work.claims)
+            base = self._settings.instance_dir(work.server.uid)
+            if not os.path.isdir(base):
+                effects.append(f"directory {base} is made")
+        if removes:
+            steps.reverse()
+            effects.append("smbd is stopped; all sessions end")
+            effects.append(f"directory {self._settings.instance_dir(work.server.uid)} is removed")
+        effects += self._volume_step.effects(work)
+        samba = samba_plan.plan(self, work, self._settings.site_share_options)
+        return Plan(tuple(steps), samba.smb_conf_diff, (*effects, *samba.effects))
+
+    # What the API asks before it accepts
+
+    @property
+    def id_first(self) -> int:
+        return self._settings.id_first
+
+    @property
+    def id_count(self) -> int:
+        return self._settings.id_count
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Optional features that this node can serve."""
+        volumes = os.path.exists("/dev/loop-control") and all(
+            preflight.has(program) for program in preflight.VOLUME_PROGRAMS
+        )
+        return ("volumes",) if volumes else ()
+
+    def check_server(self, spec: FileServerSpec) -> None:
+        """Whatever a file server may want, this mode can do."""
+
+    def check_share(self, server: Resource[FileServerSpec], id: str, spec: ShareSpec) -> None:
+        """Refuses storage that this node cannot give; paths are relative to the share."""
+        if isinstance(spec.storage, VolumeStorage):
+            if spec.storage.storage:
+                raise InvalidField.of("volume.storage", "must be empty in native mode")
+            if "volumes" not in self.features:
+                raise FeatureNotAvailable.of("volume", "needs mkfs.xfs and loop devices on this node")
+        elif isinstance(spec.storage, DirectoryStorage) and spec.storage.path:
+            path = spec.storage.path
+            if not any(posixpath.commonpath([root, path]) == root and path != root for root in self._settings.roots):
+                raise PathNotAllowed(f"{path} is not below {' or '.join(self._settings.roots)}", metadata={"path": path})
+
+    def share_path(self, server: Name, id: str, spec: ShareSpec) -> str:
+        """Where the files of a share will be. A volume is mounted where the directory would be."""
+        if isinstance(spec.storage, DirectoryStorage) and spec.storage.path:
+            return spec.storage.path
+        return f"{self._settings.server_root(server)}/{id}"
+
+    # What the process does
+
+    def preflight(self) -> list[Condition]:
+        """What is missing on this node."""
+        return preflight.preflight(self._settings, self._host)
+
+    def samba_version(self) -> str:
+        return smbd.version(self._host)
+
+    def resume(self, work: Work) -> None:
+        """When the service starts: mounts the volumes that a reboot has unmounted, and takes over or starts smbd."""
+        if work.server.state in (State.CREATING, State.DELETING):
+            return
+        self._volume_step.ensure(replace(work, whole=True, changes=[]))
+        self._supervisor.watch(work.server)
+
+    def close(self) -> None:
+        """When the service ends: leaves the file servers running, unless the settings say otherwise."""
+        if self._settings.stop_servers_on_exit:
+            self._supervisor.stop_all()
+            self._volumes.unmount_all()
+        self._supervisor.close()
