@@ -41,3 +41,32 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds since the epoch."""
+
+
+class Vault(Protocol):
+    """Keeps secrets out of the store in clear."""
+
+    def seal(self, secret: str, context: str) -> bytes:
+        """Encrypts for the store; only with the same `context` can it be opened again."""
+
+    def open(self, sealed: bytes, context: str) -> str:
+        """The secret again; an error if it was tampered with or the context differs."""
+
+    def derive(self, label: str) -> str:
+        """A password of 32 characters that is always the same for this label, and tells nothing about others."""
+
+
+class Telemetry(Protocol):
+    """What the core counts."""
+
+    def operation_ended(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
+        """`outcome` is `ok` or the reason of the error; `seconds` from acceptance to end."""
+
+    def step_ended(self, step: str, action: str, ok: bool, seconds: float) -> None:
+        """`action` is `ensure` or `remove`."""
+
+    def queue_length(self, waiting: int) -> None:
+        """Operations that wait for a worker."""
+
+    def drift(self, found: int, repaired: int) -> None:
+        """Differences that a check found, and how many of them were repaired."""

@@ -1,0 +1,1 @@
+"""The contract as gRPC servicers, the same for every mode. The only package that knows both protobuf and the domain."""

@@ -1,0 +1,101 @@
+"""Connections to the store and the two kinds of blocks in which it is used.
+
+Embedded it is one SQLite file (WAL, `synchronous=FULL`: a claim outlives a power cut), owned by one process; by URL it is
+PostgreSQL, shared by several replicas of a service, which then hold operations by leases. Every change happens in
+`transaction()`; on SQLite that is `BEGIN IMMEDIATE`, because Python's sqlite3 opens no transaction before a SELECT and
+read-then-write would lose updates; on PostgreSQL rows that are read to be changed are locked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from services.core.errors import PreconditionFailed
+from services.core.store.transaction import Transaction
+
+
+class Store:
+    """Open connections to one database whose schema is current. Thread-safe."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self._lock_fd: int | None = None
+        if self.embedded:
+            self._lock_file()
+        self._engine = _engine(str(url) if self.embedded else url, embedded=self.embedded)
+        self._readers = self._engine.execution_options(pvesmb_read=True)
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is SQLite, where this process alone has the file."""
+        return self.url.get_backend_name() == "sqlite"
+
+    def close(self) -> None:
+        self._engine.dispose()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Reads and writes that happen together or, when the block raises, not at all."""
+        with self._engine.begin() as connection:
+            yield Transaction(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """Reads that see one state of the store; they wait for nobody."""
+        with self._readers.connect() as connection, connection.begin():
+            yield Transaction(connection)
+
+    def _lock_file(self) -> None:
+        path = self.url.database or ""
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._lock_fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock_fd)
+            raise PreconditionFailed(
+                f"the store {path} is in use by another process",
+                help="Stop the other backend, or give each its own state directory.",
+            ) from None
+
+    def _migrate(self) -> None:
+        # Imported here: alembic costs 10 MiB of memory, needed only where the schema is not current.
+        from services.core.store.migrate import is_current, upgrade
+
+        with self._engine.begin() as connection:
+            if not is_current(connection):
+                upgrade(connection)
+
+
+def _engine(url: str | object, *, embedded: bool) -> Engine:
+    if not embedded:
+        return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)  # type: ignore[arg-type]
+    engine = create_engine(str(url), pool_size=20, max_overflow=100, connect_args={"timeout": 60})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: object, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=60000"):
+            connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("pvesmb_read")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine

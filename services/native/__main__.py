@@ -1,0 +1,134 @@
+"""The native backend: `python -m services.native --config FILE`. Composition only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+from pvesmb.v1 import backend_pb2
+
+from services.core.claims import StoredClaims
+from services.core.clock import SystemClock
+from services.core.control import Control
+from services.core.domain.conditions import reported
+from services.core.domain.resource import Condition, Resource
+from services.core.errors import HostNotPrepared
+from services.core.runner import Tools
+from services.core.steps import Mode, Work
+from services.core.store import Store
+from services.core.version import VERSION
+from services.core.worker import Worker
+from services.kit import config, logging, metrics
+from services.kit.server import serve
+from services.kit.telemetry import PrometheusTelemetry
+from services.kit.vault import FileVault
+from services.native.config import NativeConfig
+from services.native.host import LocalHost
+from services.native.mode import NativeMode
+from services.native.supervisor import Supervisor
+from services.wire.operations import OperationsServicer
+from services.wire.register import register
+from services.wire.servicers import Service
+
+SMBD_CONDITIONS = frozenset({"SmbdDown", "SmbdRestarted"})
+
+
+@dataclass(frozen=True)
+class NativeFacts:
+    """What this backend says about itself."""
+
+    native: NativeMode
+    node: str
+    mode: backend_pb2.Backend.Mode.ValueType = backend_pb2.Backend.MODE_NATIVE
+
+    @property
+    def features(self) -> Sequence[str]:
+        return self.native.features
+
+    def samba_version(self) -> str:
+        return self.native.samba_version()
+
+    def conditions(self) -> Sequence[Condition]:
+        return self.native.preflight()
+
+    def endpoints(self, server: Resource[object]) -> Sequence[tuple[str, int]]:
+        return self.native.endpoints(server)  # type: ignore[arg-type]
+
+
+def main(argv: Sequence[str] | None = None, *, wrap: Callable[[Mode], Mode] = lambda mode: mode) -> int:
+    """Runs until SIGTERM. `wrap` lets a test put something around the mode that the worker runs."""
+    parser = argparse.ArgumentParser(prog="services.native", description=__doc__)
+    parser.add_argument("--config", metavar="FILE", help="TOML file; keys and defaults: services/native/config.py")
+    settings = config.load(NativeConfig, parser.parse_args(argv).config, "PVESMB_NATIVE_")
+    logging.setup("native", settings.log_level)
+    os.umask(0o022)
+    return run(settings, wrap)
+
+
+def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
+    registry = metrics.make_registry("native")
+    clock = SystemClock()
+    vault = FileVault.open_file(f"{settings.state_dir}/secret.key")
+    store = Store(settings.url)
+    host = LocalHost()
+
+    def on_event(uid: str, condition: Condition | None) -> None:
+        with store.transaction() as tx:
+            if (server := tx.by_uid(uid, lock=True)) is not None:
+                tx.save(reported(server, SMBD_CONDITIONS, condition))
+
+    supervisor = Supervisor(settings.settings(), host, on_event)
+    native = NativeMode(settings.settings(), supervisor, lambda uid: vault.derive(f"probe:{uid}"), host)
+    telemetry = PrometheusTelemetry(registry)
+    tools = Tools(store, wrap(native), vault, clock, telemetry, owner=uuid.uuid4().hex)
+    worker = Worker(tools, threads=settings.worker_threads, drift_seconds=settings.drift_seconds)
+    control = Control(store, native, vault, clock, worker, settings.backend_id)
+    facts = NativeFacts(native, settings.node or socket.gethostname())
+    service = Service(control, vault, settings.backend_id, VERSION, facts)
+    operations = OperationsServicer(store, worker, settings.backend_id, waiters=settings.wait_slots)
+
+    def serving(server: grpc.Server) -> Sequence[str]:
+        return register(server, service, operations)
+
+    def resume() -> None:
+        with store.snapshot() as tx:
+            rows = [(server, tx.contents(server.name)) for server in tx.servers()]
+        for server, contents in rows:
+            native.resume(Work(server, True, [], contents, StoredClaims(store)))
+
+    def node_is_prepared() -> None:
+        if problems := native.preflight():
+            raise HostNotPrepared("; ".join(problem.message for problem in problems))
+
+    def stop() -> None:
+        worker.stop()
+        native.close()
+        store.close()
+
+    supervisor.open()
+    resume()
+    worker.start()
+    return serve(
+        "native",
+        settings,
+        register=serving,
+        checks={"node": node_is_prepared, "store": lambda: _answers(store)},
+        registry=registry,
+        on_drain=operations.wake,
+        on_stop=stop,
+    )
+
+
+def _answers(store: Store) -> None:
+    with store.snapshot() as tx:
+        tx.pending_count()
+
+
+if __name__ == "__main__":
+    sys.exit(config.run(main))

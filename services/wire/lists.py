@@ -1,0 +1,94 @@
+"""Pages of lists: sizes, opaque tokens, filters (AIP-158, AIP-160)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from services.core.domain.resource import Resource
+from services.core.errors import InvalidField, PageTokenInvalid
+
+T = TypeVar("T")
+
+DEFAULT_PAGE = 50
+MAX_PAGE = 1000
+_TERM = re.compile(r'\s*(state|labels\.[a-z0-9._/-]+)\s*=\s*("[^"]*"|[^\s"]+)\s*\Z')
+
+
+def page_size(wanted: int) -> int:
+    """The size to use: 0 is the default, too much is clamped, less than nothing is an error."""
+    if wanted < 0:
+        raise InvalidField.of("page_size", "must not be negative")
+    return min(wanted or DEFAULT_PAGE, MAX_PAGE)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a list goes on. `scope` binds the token to one list and filter."""
+
+    scope: str
+    after: str
+
+    def token(self) -> str:
+        return base64.urlsafe_b64encode(json.dumps([_digest(self.scope), self.after]).encode()).decode()
+
+
+def after(token: str, scope: str) -> str:
+    """The place that a page token of this list stands for; empty for no token."""
+    if not token:
+        return ""
+    try:
+        digest, place = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
+    except (ValueError, TypeError):
+        digest, place = None, None
+    if digest != _digest(scope) or not isinstance(place, str):
+        raise PageTokenInvalid("the page token is not one of this list and filter")
+    return place
+
+
+def _digest(scope: str) -> str:
+    return hashlib.sha256(scope.encode()).hexdigest()[:16]
+
+
+def parse_filter(text: str) -> Callable[[Resource[Any]], bool]:
+    """The predicate of a filter: comparisons by `=` of `state` and `labels.KEY`, joined by AND."""
+    terms: list[tuple[str, str]] = []
+    for part in re.split(r"\s+AND\s+", text) if text.strip() else []:
+        match = _TERM.match(part)
+        if match is None:
+            raise InvalidField.of("filter", f"{part.strip()!r} is not of the form state = VALUE or labels.KEY = VALUE")
+        terms.append((match[1], match[2].strip('"')))
+
+    def fits(resource: Resource[Any]) -> bool:
+        for field, value in terms:
+            found = resource.state.value if field == "state" else resource.spec.labels.get(field.removeprefix("labels."))
+            if found != value:
+                return False
+        return True
+
+    return fits
+
+
+def fill(
+    fetch: Callable[[str, int], Sequence[T]], key: Callable[[T], str], fits: Callable[[T], bool], start: str, size: int
+) -> tuple[list[T], str]:
+    """Reads on from `start` until `size` rows fit; with them the key to go on after, empty at the end."""
+    rows: list[T] = []
+    place = start
+    while True:
+        got = fetch(place, size + 1)
+        for i, row in enumerate(got):
+            if len(rows) == size:
+                return rows, place
+            place = key(row)
+            if fits(row):
+                rows.append(row)
+            if i == len(got) - 1 and len(got) <= size:
+                return rows, ""
+        if not got:
+            return rows, ""
