@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 import grpc.aio
@@ -46,6 +47,15 @@ class Running:
         await self.health.enter_graceful_shutdown()
         await self.server.stop(grace)
         await asyncio.to_thread(self.stop_metrics)
+
+
+class Stoppable(Protocol):
+    """What `serve` runs: a server, or something that holds one."""
+
+    @property
+    def targets(self) -> Sequence[str]: ...
+
+    async def stop(self, grace: float) -> None: ...
 
 
 async def start(
@@ -88,7 +98,7 @@ async def start(
 
 
 @contextlib.asynccontextmanager
-async def stop_signal() -> AsyncIterator[Callable[[], Awaitable[object]]]:
+async def _stop_signal() -> AsyncIterator[Callable[[], Awaitable[object]]]:
     """Within, the returned function waits for SIGTERM or SIGINT; a second signal ends the process at once.
 
     Signals must come through the loop: `asyncio.run` would otherwise cancel everything and lose the calls that run.
@@ -109,14 +119,14 @@ async def stop_signal() -> AsyncIterator[Callable[[], Awaitable[object]]]:
             loop.remove_signal_handler(number)
 
 
-async def serve(service: str, config: ServerConfig, begin: Callable[[], Awaitable[Running]]) -> int:
+async def serve(service: str, drain_seconds: float, begin: Callable[[], Awaitable[Stoppable]]) -> int:
     """Serves what `begin` starts until SIGTERM or SIGINT, then drains as the threaded twin does, and returns 0."""
-    async with stop_signal() as asked:
+    async with _stop_signal() as asked:
         running = await begin()
         _log.info("ready", service_name=service, listen=running.targets)
         notify("READY=1")
         await asked()
-        _log.info("stopping", drain_seconds=config.drain_seconds)
+        _log.info("stopping", drain_seconds=drain_seconds)
         notify("STOPPING=1")
-        await running.stop(config.drain_seconds)
+        await running.stop(drain_seconds)
     return 0

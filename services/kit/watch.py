@@ -16,10 +16,14 @@ class Watched:
         self._seen = self._look()
 
     def changed(self) -> bool:
-        """Whether any file is another one than at the last call."""
+        """Whether any file is another one than was seen last, which it then is."""
         now = self._look()
         changed, self._seen = now != self._seen, now
         return changed
+
+    def differs(self) -> bool:
+        """As `changed`, but what is there now does not count as seen."""
+        return self._look() != self._seen
 
     def _look(self) -> _Signature:
         return tuple(map(_signature, self._paths))
