@@ -78,14 +78,15 @@ class Volumes:
         size = rounded(size_bytes)
         self.check_space(size)
         temporary = f"{self.image(uid)}.new-{secrets.token_hex(4)}"
+        prototype = f"{temporary}.proto"
         try:
             with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600), "rb") as file:
                 os.truncate(file.fileno(), size)
             identity = ["-m", f"uuid={_uuid(uid)}", "-L", f"pve-{uid[:8]}"]
-            # The prototype (mkfs.xfs(8), -p) makes owner and mode of the root part of the same step.
-            prototype = f"/\n0 0\nd-g770 0 {gid}\n$\n".encode()
-            argv = ["mkfs.xfs", "-q", *identity, "-p", "/dev/stdin", temporary]
-            self._must(self._host.run(argv, stdin=prototype, timeout=_SLOW), "the file system could not be made")
+            # The prototype (mkfs.xfs(8), -p; it wants a regular file) makes owner and mode of the root part of the step.
+            self._host.write_file(prototype, f"/\n0 0\nd-g770 0 {gid}\n$\n".encode())
+            argv = ["mkfs.xfs", "-q", *identity, "-p", prototype, temporary]
+            self._must(self._host.run(argv, timeout=_SLOW), "the file system could not be made")
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.rename(temporary, self.image(uid))
@@ -93,6 +94,8 @@ class Volumes:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+        finally:
+            self._host.remove(prototype)
         sync_directory(self._directory)
 
     def is_ours(self, uid: str) -> bool:
