@@ -29,6 +29,8 @@ class Layout:
     system_group: str = ""
     #: Directory of the hidden probe share.
     probe_dir: str = ""
+    #: Whether smbd listens on every address of its host (a guest that is ours alone, whose address DHCP may change).
+    every_address: bool = False
     #: Set for smbd and for each of its tools, as (name, value).
     environment: tuple[tuple[str, str], ...] = ()
 
@@ -37,3 +39,22 @@ class Layout:
         if not self.environment:
             return list(argv)
         return ["env", *(f"{name}={value}" for name, value in self.environment), *argv]
+
+    @property
+    def probe_path(self) -> str:
+        """Where the probe share lies."""
+        return self.probe_dir or f"{self.state_dir}/probe"
+
+    @property
+    def directories(self) -> tuple[tuple[str, int], ...]:
+        """What must exist before smbd starts, with the mode of those that are new. smbd refuses an ncalrpc directory that
+        is not 0755, and testparm(1) warns of lock and state directories that are not."""
+        return (
+            (self.private_dir, 0o700),
+            (self.state_dir, 0o755),
+            (self.lock_dir, 0o755),
+            (self.cache_dir, 0o755),
+            (self.pid_dir, 0o755),
+            (self.ncalrpc_dir, 0o755),
+            (self.log_dir, 0o750),
+        )
