@@ -37,10 +37,10 @@ test: install ## Every test
 	$(PY) -m pytest $(ARGS)
 
 run: install ## The whole product on this machine: DETACH=1 MODE=native NETNS=name
-	@$(PY) packaging/stack.py run $(if $(DETACH),--detach) --mode $(or $(MODE),native) $(if $(NETNS),--netns $(NETNS))
+	@$(PY) -m packaging.stack run $(if $(DETACH),--detach) --mode $(or $(MODE),native) $(if $(NETNS),--netns $(NETNS))
 
 stop: ## End what `make run DETACH=1` started
-	@if [ -x $(PY) ]; then $(PY) packaging/stack.py stop; fi
+	@if [ -x $(PY) ]; then $(PY) -m packaging.stack stop; fi
 
 lock: install ## Accept the contract as it is now: protos/lock.binpb
 	.venv/bin/buf build -o protos/lock.binpb

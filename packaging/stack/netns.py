@@ -1,0 +1,24 @@
+"""Network namespaces: the stack can run inside one, made if absent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def ensure(name: str) -> None:
+    """Makes the namespace if there is none, with its loopback up."""
+    if not Path(f"/run/netns/{name}").exists():
+        subprocess.run(["ip", "netns", "add", name], check=True)
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+
+
+def inside(name: str) -> bool:
+    """Whether this process is in that namespace."""
+    return os.stat("/proc/self/ns/net").st_ino == os.stat(f"/run/netns/{name}").st_ino
+
+
+def command(name: str, argv: list[str]) -> list[str]:
+    """The command, to be run in that namespace; unlike `ip netns exec` it keeps the mounts of this process."""
+    return ["nsenter", f"--net=/run/netns/{name}", "--", *argv]

@@ -1,0 +1,174 @@
+"""Hand-written fakes of our own ports, for tests that need no machine."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.core.domain.file_server import FileServerSpec
+from services.core.domain.names import Kind, Name
+from services.core.domain.resource import Resource
+from services.core.domain.share import ShareSpec
+from services.core.errors import PvesmbError
+from services.core.steps import Claim, Drift, Plan, Step, Work
+
+
+class FakeClock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+
+class FakeVault:
+    """Seals by turning the text round, so that a test sees whether clear text got into the store."""
+
+    def seal(self, secret: str, context: str) -> bytes:
+        return f"{context}:{secret[::-1]}".encode()
+
+    def open(self, sealed: bytes, context: str) -> str:
+        found, _, secret = sealed.decode().partition(":")
+        assert found == context
+        return secret[::-1]
+
+    def derive(self, label: str) -> str:
+        return hashlib.sha256(label.encode()).hexdigest()[:32]
+
+
+@dataclass
+class FakeTelemetry:
+    """Keeps what it is told."""
+
+    ended: list[tuple[str, str, str]] = field(default_factory=list)
+    steps: list[tuple[str, str, bool]] = field(default_factory=list)
+    waiting: int = 0
+    drifts: list[tuple[int, int]] = field(default_factory=list)
+
+    def operation_ended(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
+        self.ended.append((verb, kind, outcome))
+
+    def step_ended(self, step: str, action: str, ok: bool, seconds: float) -> None:
+        self.steps.append((step, action, ok))
+
+    def queue_length(self, waiting: int) -> None:
+        self.waiting = waiting
+
+    def drift(self, found: int, repaired: int) -> None:
+        self.drifts.append((found, repaired))
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`: nothing catches it, nothing cleans up."""
+
+
+@dataclass
+class World:
+    """What is outside: for each step, what exists under which name, and with which value."""
+
+    things: dict[str, dict[str, Any]] = field(default_factory=dict)
+    transactions: list[list[str]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, step: str) -> dict[str, Any]:
+        return self.things.setdefault(step, {})
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.things.values())
+
+
+#: Called as (step, action, phase) with phase `before` or `after`; may raise.
+Hook = Callable[[str, str, str], None]
+
+
+@dataclass
+class FakeStep:
+    """Makes an entry in the world for the file server and for each change, and claims it first."""
+
+    name: str
+    server_only: bool
+    world: World
+    hook: Hook
+    refuse: Callable[[str, Resource[Any]], PvesmbError | None]
+
+    def ensure(self, work: Work) -> None:
+        self.hook(self.name, "ensure", "before")
+        made = self.world.of(self.name)
+        if self.server_only:
+            work.claims.put(Claim(self.name, str(work.server.name), work.server.uid))
+            made[str(work.server.name)] = work.server.spec
+        else:
+            with self.world.lock:
+                self.world.transactions.append([change.id for change in work.live()])
+            for change in work.live():
+                work.claims.put(Claim(self.name, str(change.resource.name), change.resource.uid))
+                change.error = self.refuse(self.name, change.resource)
+                if change.error is None:
+                    made[str(change.resource.name)] = change.secret() or change.resource.spec
+        self.hook(self.name, "ensure", "after")
+
+    def remove(self, work: Work) -> None:
+        self.hook(self.name, "remove", "before")
+        made = self.world.of(self.name)
+        if self.server_only:
+            made.pop(str(work.server.name), None)
+            work.claims.release(self.name, str(work.server.name), work.server.uid)
+        else:
+            for change in work.live():
+                made.pop(str(change.resource.name), None)
+                work.claims.release(self.name, str(change.resource.name), change.resource.uid)
+        self.hook(self.name, "remove", "after")
+
+
+class FakeMode:
+    """A mode whose machines are dictionaries: `process` for file servers, then `apply` and `confirm` for contents."""
+
+    id_first = 1000
+    id_count = 1000
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.hook: Hook = lambda step, action, phase: None
+        self.refuse: Callable[[str, Resource[Any]], PvesmbError | None] = lambda step, resource: None
+        self.steps: Sequence[Step] = [
+            FakeStep(name, server_only, self.world, self._hook, self._refuse)
+            for name, server_only in (("process", True), ("apply", False), ("confirm", False))
+        ]
+
+    def _hook(self, step: str, action: str, phase: str) -> None:
+        self.hook(step, action, phase)
+
+    def _refuse(self, step: str, resource: Resource[Any]) -> PvesmbError | None:
+        return self.refuse(step, resource)
+
+    def observe(self, work: Work) -> Sequence[Drift]:
+        applied = self.world.of("apply")
+        return [
+            Drift(r.name, "is not as desired") for r in work.contents.shares if applied.get(str(r.name)) != r.spec
+        ]
+
+    def plan(self, work: Work) -> Plan:
+        steps = tuple(step.name for step in self.steps if work.whole or not step.server_only)
+        return Plan(steps, effects=tuple(change.id for change in work.changes))
+
+    def endpoints(self, server: Resource[FileServerSpec]) -> Sequence[tuple[str, int]]:
+        return [("127.0.0.1", 445)]
+
+    def check_server(self, spec: FileServerSpec) -> None:
+        pass
+
+    def check_share(self, server: Resource[FileServerSpec], id: str, spec: ShareSpec) -> None:
+        pass
+
+    def share_path(self, server: Name, id: str, spec: ShareSpec) -> str:
+        return f"/data/{server.last}/{id}"
+
+
+def name(server: str = "fs", kind: Kind = Kind.FILE_SERVER, id: str = "") -> Name:
+    return Name("b", server, kind, id)
