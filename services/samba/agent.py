@@ -491,11 +491,12 @@ class Samba:
     def __init__(self, conf: str) -> None:
         try:
             from samba.samba3 import param, passdb, smbconf
+            from samba.smbconf import SBC_ERR_INVALID_PARAM, SMBConfError
         except ImportError:
             raise Fault("HOST_NOT_PREPARED", "python3-samba is missing on the host", name="python3-samba") from None
         settings = param.get_context()
         settings.load(conf)
-        self._refused, self._unknown = smbconf.SMBConfError, passdb.error
+        self._refused, self._unknown, self._invalid = SMBConfError, passdb.error, SBC_ERR_INVALID_PARAM
         self.passdb = passdb.PDB(settings.get("passdb backend"))
         self.registry = smbconf.init_reg(None)
 
@@ -581,7 +582,7 @@ class Samba:
                 self.registry.create_set_share(current, list(params.items()))
         except self._refused as error:
             self.registry.transaction_cancel()
-            if current in put and error.args[0] == 5:  # SBC_ERR_INVALID_PARAM
+            if current in put and error.args[0] == self._invalid:
                 return current
             raise
         except BaseException:

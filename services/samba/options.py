@@ -218,8 +218,8 @@ def markdown() -> str:
     lines = [
         "# Options of smb.conf that a share may carry",
         "",
-        "`smb_options` of a share takes these names of smb.conf(5), in any case, with the values below. A value is one line",
-        f"of at most {MAX_VALUE} characters without `%`. Everything else is refused with `FIELD_INVALID`.",
+        "`smb_options` of a share takes these names of smb.conf(5), in any case, with the values below. A value is one",
+        f"line of at most {MAX_VALUE} characters without `%`. Everything else is refused with `FIELD_INVALID`.",
         "",
         "| option | values | what it does |",
         "|---|---|---|",
