@@ -84,10 +84,10 @@ class NativeMode:
     def observe(self, work: Work) -> Sequence[Drift]:
         if not self._supervisor.running(work.server):
             return [Drift(work.server.name, "its smbd does not run, or does not listen where it should")]
-        return [
-            *self._volume_step.drifts(work.contents.shares),
-            *samba_observe.observe(self, work, self._settings.site_share_options),
-        ]
+        found = self._volume_step.drifts(work.contents.shares)
+        told = {drift.resource for drift in found}
+        samba = samba_observe.observe(self, work, self._settings.site_share_options)
+        return [*found, *(drift for drift in samba if drift.resource not in told)]
 
     def plan(self, work: Work) -> Plan:
         """See `Mode.plan`. Fails as the steps would where an address is taken or space is missing."""

@@ -55,7 +55,7 @@ def start(host: Host, layout: Layout, endpoints: Endpoints, timeout: float = STA
     with the end of its log if it does not come up; then it does not run."""
     refuse_foreign(endpoints, set())
     host.write_file(running_conf(layout), host.read_file(layout.conf), 0o644)
-    log_start = _log_size(layout)
+    offsets = _log_sizes(layout)
     said = b""
     try:
         said = host.run(layout.command("smbd", "-D", "-s", layout.conf, "-l", layout.log_dir), timeout=timeout).stderr
@@ -63,9 +63,9 @@ def start(host: Host, layout: Layout, endpoints: Endpoints, timeout: float = STA
     except (SambaUnavailable, HostTimeout) as error:
         stop(layout)
         refuse_foreign(endpoints, set())
-        tail = _log_tail(layout, log_start) or said.decode(errors="replace").strip()[-400:]
+        tail = _log_tail(layout, offsets) or said.decode(errors="replace").strip()[-400:]
         raise SambaUnavailable(
-            f"{error.message}: {tail}" if tail else error.message, help=f"Look at {layout.log_dir}/log.smbd on the host."
+            f"{error.message}: {tail}" if tail else error.message, help=f"Look at the logs in {layout.log_dir} on the host."
         ) from None
 
 
@@ -163,14 +163,25 @@ def _is_ours(pid: int, layout: Layout) -> bool:
 
 
 def _await(layout: Layout, endpoints: Endpoints, timeout: float) -> Process:
-    process = find(layout)
-    if process is None:
-        raise SambaUnavailable("smbd ended as soon as it was started")
+    process = _await_leader(layout, timeout)
     try:
         await_listening(process, endpoints, timeout)
     except BaseException:
         process.close()
         raise
+    return process
+
+
+def _await_leader(layout: Layout, timeout: float) -> Process:
+    """`smbd -D` returns before its child leads a session, so for a moment there is an smbd but no main one."""
+    deadline, pause = time.monotonic() + timeout, 0.001
+    while (process := find(layout)) is None:
+        if not any(_is_ours(pid, layout) and processes.program(pid) == "smbd" for pid in processes.pids()):
+            raise SambaUnavailable("smbd ended as soon as it was started")
+        if time.monotonic() > deadline:
+            raise SambaUnavailable(f"smbd did not become a daemon within {timeout:g} s")
+        time.sleep(pause)
+        pause = min(pause * 2, 0.25)
     return process
 
 
@@ -187,25 +198,26 @@ def _pid_file(layout: Layout) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _log_path(layout: Layout) -> str:
-    return f"{layout.log_dir}/log.smbd"
+def _logs(layout: Layout) -> list[str]:
+    """Where smbd writes: to the first until it has read in smb.conf where else."""
+    return [f"{layout.log_dir}/log.smbd", f"{layout.log_dir}/smbd.log"]
 
 
-def _log_size(layout: Layout) -> int:
-    try:
-        return os.stat(_log_path(layout)).st_size
-    except OSError:
-        return 0
+def _log_sizes(layout: Layout) -> dict[str, int]:
+    sizes = {}
+    for path in _logs(layout):
+        with contextlib.suppress(OSError):
+            sizes[path] = os.stat(path).st_size
+    return sizes
 
 
-def _log_tail(layout: Layout, offset: int) -> str:
+def _log_tail(layout: Layout, offsets: dict[str, int]) -> str:
     """What smbd said since, in one line: without the headers, the banner and the backtrace, cut to the first few."""
-    try:
-        with open(_log_path(layout), "rb") as file:
-            file.seek(offset)
-            lines = file.read(_LOG_BYTES).decode(errors="replace").splitlines()
-    except OSError:
-        return ""
+    lines: list[str] = []
+    for path in _logs(layout):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            file.seek(offsets.get(path, 0))
+            lines += file.read(_LOG_BYTES).decode(errors="replace").splitlines()
     said = ["".join(c for c in line if c.isprintable()).strip() for line in lines if line.startswith("  ")]
     dull = ("smbd version", "Copyright", "====", "#", "BACKTRACE", "If you are running", "dumping core", "INFO:")
     return "; ".join([line for line in said if line and not line.startswith(dull)][:_LOG_LINES])[:500]

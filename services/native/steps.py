@@ -23,6 +23,8 @@ from services.samba.instance import Server
 
 MARKER = "instance.json"
 
+NeedsRestart = Callable[[bytes | None, bytes], bool]
+
 
 def endpoint_text(address: str, port: int) -> str:
     """The value of the claim on an endpoint; one spelling for each."""
@@ -101,32 +103,12 @@ class InstanceStep:
         marker = {"uid": server.uid, "name": str(server.name), "endpoints": self._settings.endpoints(server.spec)}
         self._host.write_file(f"{base}/{MARKER}", json.dumps(marker).encode() + b"\n", 0o644)
         layout = self._settings.layout(server.uid)
-        for directory in (
-            layout.state_dir,
-            layout.lock_dir,
-            layout.cache_dir,
-            layout.pid_dir,
-            layout.ncalrpc_dir,
-            layout.log_dir,
-            layout.probe_dir,
-        ):
-            _make_directory(directory)
-        _make_directory(layout.private_dir, 0o700)
-        # nss_wrapper(1) lets no program start without its files; the users come later.
+        for directory, mode in layout.directories:
+            _make_directory(directory, mode)
+        # nss_wrapper(1) needs its files from the first program on; the users come later.
         for path, lines in ((layout.passwd, layout.system_passwd), (layout.group, layout.system_group)):
             if not os.path.exists(path):
                 self._host.write_file(path, lines.encode(), 0o644)
-        self._ensure_share_root(work)
-
-    def _ensure_share_root(self, work: Work) -> None:
-        root = self._settings.server_root(work.server.name)
-        _make_parent(self._settings.data_root)
-        existed = os.path.lexists(root)
-        claim = work.claims.put(Claim("share-root", root, work.server.uid, {"existed": existed}))
-        if claim.facts.get("existed"):
-            _require_directory(root)
-        else:
-            _make_directory(root)
 
     def remove(self, work: Work) -> None:
         uid = work.server.uid
@@ -135,13 +117,6 @@ class InstanceStep:
         if claim is not None and claim.owner == uid:
             _remove_instance(base, uid)
             work.claims.release("instance", base, uid)
-        for claim in work.claims.of(uid):
-            if claim.kind == "share-root":
-                if not claim.facts.get("existed"):
-                    # What shares leave behind on purpose stays, and so does the directory around it.
-                    with contextlib.suppress(OSError):
-                        os.rmdir(claim.value)
-                work.claims.release("share-root", claim.value, uid)
 
 
 class ProcessStep:
@@ -151,9 +126,7 @@ class ProcessStep:
     name = "process"
     server_only = True
 
-    def __init__(
-        self, settings: NativeSettings, host: Host, supervisor: Supervisor, needs_restart: Callable[[str, str], bool]
-    ) -> None:
+    def __init__(self, settings: NativeSettings, host: Host, supervisor: Supervisor, needs_restart: NeedsRestart) -> None:
         self._settings = settings
         self._host = host
         self._supervisor = supervisor
@@ -162,26 +135,27 @@ class ProcessStep:
     def ensure(self, work: Work) -> None:
         self._supervisor.start(work.server, fresh=self.would_restart(work.server))
         if not self._supervisor.running(work.server):
-            raise SambaUnavailable("smbd was started, but does not run any more")
+            # What was adopted may have been dying just then.
+            self._supervisor.start(work.server)
+            if not self._supervisor.running(work.server):
+                raise SambaUnavailable("smbd was started, but does not run any more")
         # Only now has the old smbd let go of addresses that the file server no longer uses.
         wanted = {endpoint_text(*endpoint) for endpoint in self._settings.endpoints(work.server.spec)}
         for claim in work.claims.of(work.server.uid):
             if claim.kind == "address" and claim.value not in wanted:
                 work.claims.release("address", claim.value, work.server.uid)
 
-    def would_restart(self, server: Server, new: str | None = None) -> bool:
+    def would_restart(self, server: Server, new: bytes | None = None) -> bool:
         """Whether a running smbd has to be restarted for the configuration in place, or for a `new` one."""
         layout = self._settings.layout(server.uid)
         process = smbd.find(layout)
         if process is None:
             return False
         process.close()
-        try:
-            old = self._host.read_file(smbd.running_conf(layout)).decode(errors="replace")
-            new = new if new is not None else self._host.read_file(layout.conf).decode(errors="replace")
-        except FileNotFoundError:
-            return True
-        return self._needs_restart(old, new)
+        old: bytes | None = None
+        with contextlib.suppress(FileNotFoundError):
+            old = self._host.read_file(smbd.running_conf(layout))
+        return self._needs_restart(old, new if new is not None else self._host.read_file(layout.conf))
 
     def remove(self, work: Work) -> None:
         self._supervisor.stop(work.server)

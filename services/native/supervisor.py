@@ -184,10 +184,15 @@ class Supervisor:
         endpoints = self._settings.endpoints(entry.server.spec)
         if self._adopt(entry):
             assert entry.process is not None
-            smbd.await_listening(entry.process, endpoints)
-        else:
-            entry.process = smbd.start(self._host, layout, endpoints)
-            entry.due, entry.started = None, time.monotonic()
+            try:
+                smbd.await_listening(entry.process, endpoints)
+                return
+            except SambaUnavailable:
+                if entry.process.alive():
+                    raise
+                _release(entry)
+        entry.process = smbd.start(self._host, layout, endpoints)
+        entry.due, entry.started = None, time.monotonic()
 
     def _postpone(self, entry: _Watched) -> None:
         """Sets the time of the next try; the pauses double."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from services.core.errors import PathUnsuitable, PreconditionFailed, PvesmbError
 from services.core.steps import Change, Claim, Claims, Drift, Work
 from services.native.settings import NativeSettings
 from services.native.volumes import Volumes, make_mount_point, remove_mount_point, rounded
+from services.samba.agent import PARENT, mark, marker, opened
 
 Share = Resource[ShareSpec]
 
@@ -52,7 +54,7 @@ class VolumeStep:
         existed = mount is None and os.path.lexists(path)
         claim = work.claims.put(Claim("volume", image, uid, {"path": path, "existed": existed}))
         if mount is None:
-            self._prepare_path(work, path, existed=bool(claim.facts.get("existed")))
+            self._prepare_path(work, share, path, existed=bool(claim.facts.get("existed")))
             if not volumes.exists(uid):
                 volumes.make(uid, size, int(work.server.assigned["users_gid"]))
             elif not volumes.is_ours(uid):
@@ -62,12 +64,14 @@ class VolumeStep:
             raise PathUnsuitable(f"{mount.device} is mounted on {path}", help=f"Unmount it: `umount {path}`.")
         self._resize(work.claims, share)
 
-    def _prepare_path(self, work: Work, path: str, *, existed: bool) -> None:
-        parent = os.path.dirname(path)
-        if os.path.realpath(parent) != os.path.join(
-            os.path.realpath(self._settings.data_root), work.server.name.file_server
-        ):
-            raise PathUnsuitable(f"{parent} is no directory, or a symbolic link leads elsewhere")
+    def _prepare_path(self, work: Work, share: Share, path: str, *, existed: bool) -> None:
+        parent, root = os.path.dirname(path), os.path.realpath(self._settings.data_root)
+        if not os.path.isdir(root):
+            raise PathUnsuitable(f"{root} is missing", help="Is its storage mounted? Else make the directory on the host.")
+        if not os.path.lexists(parent) and share.observed_generation == 0:
+            _make_parent(parent)
+        if os.path.realpath(parent) != f"{root}/{work.server.name.file_server}" or not os.path.isdir(parent):
+            raise PathUnsuitable(f"{parent} is missing or leads elsewhere", help="Is its storage mounted?")
         if os.path.lexists(path) and (not stat.S_ISDIR(os.lstat(path).st_mode) or os.listdir(path)):
             raise PathUnsuitable(
                 f"{path} exists and is not an empty directory; a volume mounted on it would hide what is there",
@@ -109,6 +113,7 @@ class VolumeStep:
         volumes.unmount(uid, path)
         if volumes.mounted(path) is None and not claim.facts.get("existed"):
             remove_mount_point(path)
+            _remove_parent(os.path.dirname(path))
         if deletes:
             volumes.delete(uid)
         elif volumes.exists(uid):
@@ -167,6 +172,23 @@ class VolumeStep:
 def _size(share: Share) -> int:
     assert isinstance(share.spec.storage, VolumeStorage)
     return share.spec.storage.size_bytes
+
+
+def _make_parent(path: str) -> None:
+    """The directory above the default places of shares, with the mark by which it may be removed again."""
+    os.mkdir(path)
+    with opened(path) as fd:
+        os.fchmod(fd, 0o755)
+        mark(fd, PARENT)
+
+
+def _remove_parent(path: str) -> None:
+    """Removes it if it was made by us and is empty."""
+    with contextlib.suppress(OSError):
+        with opened(path) as fd:
+            ours = marker(fd) == PARENT
+        if ours:
+            os.rmdir(path)
 
 
 def _each(change: Change, act: Callable[[Change], None]) -> None:

@@ -1,5 +1,5 @@
-"""What every `Host` promises. A test module of a host subclasses `HostSuite` and gives the fixtures `host` (the adapter) and
-`place` (an empty directory on that host, below which the suite may do what it wants)."""
+"""What every `Host` promises. A test module of a host subclasses `HostSuite` and gives the fixtures `host` (the adapter)
+and `place` (an empty directory on that host, below which the suite may do what it wants)."""
 
 from __future__ import annotations
 

@@ -52,9 +52,7 @@ def port() -> int:
 @pytest.fixture
 def settings(place: str, port: int) -> Iterator[NativeSettings]:
     """Whatever smbd is started below these settings is ended with the test."""
-    settings = NativeSettings(
-        "node1", f"{place}/state", f"{place}/data", default_address="127.0.0.1", default_port=port
-    )
+    settings = NativeSettings("node1", f"{place}/state", f"{place}/data", default_address="127.0.0.1", default_port=port)
     yield settings
     for directory in glob.glob(f"{settings.servers_dir}/*"):
         smbd.stop(settings.layout(os.path.basename(directory)))

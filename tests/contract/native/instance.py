@@ -58,15 +58,6 @@ def prepare(settings: NativeSettings, host: Host, server: Server, claims: Memory
     write_conf(settings, server)
 
 
-def listening_part(text: str) -> list[str]:
-    return [line for line in text.splitlines() if "smb ports" in line or "interfaces" in line]
-
-
-def needs_restart(old: str, new: str) -> bool:
-    """Stands for that of `services.samba.config`."""
-    return listening_part(old) != listening_part(new)
-
-
 def pid(settings: NativeSettings, server: Server) -> int:
     with open(f"{settings.layout(server.uid).pid_dir}/smbd.pid", encoding="ascii") as file:
         return int(file.read())

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -222,9 +223,7 @@ def test_an_endpoint_that_somebody_has_is_refused_with_the_name_of_who_it_is(
         supervisor.stop(server)
 
 
-def test_a_start_that_fails_says_what_smbd_said(
-    supervisor: Supervisor, settings: NativeSettings, server: Server
-) -> None:
+def test_a_start_that_fails_says_what_smbd_said(supervisor: Supervisor, settings: NativeSettings, server: Server) -> None:
     with open(settings.layout(server.uid).conf, encoding="utf-8") as file:
         text = file.read()
     # 127.0.0.1 is what is wanted; smbd is told an address that this machine does not have.
@@ -244,8 +243,6 @@ def test_a_start_that_fails_says_what_smbd_said(
 def test_many_can_be_started_and_stopped_from_many_threads(
     supervisor: Supervisor, settings: NativeSettings, host: LocalHost
 ) -> None:
-    import threading
-
     servers = [builders.server(f"s{i}", addresses=[f"127.0.1.{i}"]) for i in range(1, 5)]
     for server in servers:
         prepare(settings, host, server)

@@ -46,9 +46,7 @@ def resource(name: Name, spec: Any, state: State, **assigned: Any) -> Resource[A
     return Resource(name, str(uuid.uuid4()), spec, state, 1, 0, 0.0, 0.0, assigned)
 
 
-def server(
-    id: str = "one", *, addresses: Sequence[str] = (), port: int = 0, state: State = State.READY
-) -> Server:
+def server(id: str = "one", *, addresses: Sequence[str] = (), port: int = 0, state: State = State.READY) -> Server:
     spec = FileServerSpec(native=NativeDeployment(tuple(addresses), port))
     return resource(Name("node1", id), spec, state, users_gid=500_000, guest_uid=500_001, probe_uid=500_002)
 
