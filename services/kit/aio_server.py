@@ -123,7 +123,7 @@ async def serve(service: str, drain_seconds: float, begin: Callable[[], Awaitabl
     """Serves what `begin` starts until SIGTERM or SIGINT, then drains as the threaded twin does, and returns 0."""
     async with _stop_signal() as asked:
         running = await begin()
-        _log.info("ready", service_name=service, listen=running.targets)
+        _log.info("ready", process=service, listen=running.targets)
         notify("READY=1")
         await asked()
         _log.info("stopping", drain_seconds=drain_seconds)

@@ -6,6 +6,7 @@ A process that cannot be configured must say which file, which key and what to d
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -164,6 +165,9 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _environment(model: type[BaseModel], prefix: str) -> dict[str, Any]:
+    for variable in os.environ:
+        if variable.startswith(prefix) and variable.removeprefix(prefix).split("__")[0].lower() not in model.model_fields:
+            raise ConfigError(f"environment {variable}: unknown key; correct or remove it")
     config = SettingsConfigDict(env_prefix=prefix, env_nested_delimiter="__", extra="forbid")
     settings = type("Environment", (model, BaseSettings), {"model_config": config, "__annotations__": {}})
     try:

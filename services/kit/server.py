@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -112,12 +112,13 @@ def serve(
     """Serves until SIGTERM or SIGINT, then drains and returns 0. Call it in the main thread.
 
     On the signal: `on_drain` (wake what waits), health NOT_SERVING, no new calls, `drain_seconds` for running ones,
-    `on_stop`. A second signal ends the process at once. ConfigError if it cannot start.
+    `on_stop`. A second signal ends the process at once. ConfigError if it cannot start, after `on_stop`.
     """
     asked = threading.Event()
-    with _signals(asked):
+    with _signals(asked), ExitStack() as stack:
+        stack.callback(on_stop)  # also when the start fails, since what it ends may run already
         running = start(config, register=register, checks=checks, registry=registry, roles=roles)
-        _log.info("ready", service_name=service, listen=running.targets)
+        _log.info("ready", process=service, listen=running.targets)
         on_ready()
         notify("READY=1")
         asked.wait()
@@ -125,7 +126,6 @@ def serve(
         notify("STOPPING=1")
         on_drain()
         running.stop(config.drain_seconds)
-        on_stop()
     _leave_stuck_threads()
     return 0
 
