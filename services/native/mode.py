@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Name
+from services.core.domain.operation import Verb
 from services.core.domain.resource import Condition, Resource, State
 from services.core.domain.share import DirectoryStorage, ShareSpec, VolumeStorage
 from services.core.errors import FeatureNotAvailable, InvalidField, PathNotAllowed
@@ -91,18 +92,21 @@ class NativeMode:
 
     def plan(self, work: Work) -> Plan:
         """See `Mode.plan`. Fails as the steps would where an address is taken or space is missing."""
-        removes = work.whole and work.server.state is State.DELETING
+        server = work.server
+        removes = server.state is State.DELETING if work.whole else all(c.verb is Verb.DELETE for c in work.changes)
         steps = [step.name for step in self._steps if work.whole or not step.server_only]
-        effects: list[str] = []
-        if work.whole and not removes:
-            self._addresses.check(work.server, work.claims)
-            base = self._settings.instance_dir(work.server.uid)
-            if not os.path.isdir(base):
-                effects.append(f"directory {base} is made")
+        base, effects = self._settings.instance_dir(server.uid), []
         if removes:
             steps.reverse()
-            effects.append("smbd is stopped; all sessions end")
-            effects.append(f"directory {self._settings.instance_dir(work.server.uid)} is removed")
+        if work.whole and removes:
+            effects += ["smbd is stopped; all sessions end", f"directory {base} is removed"]
+        elif work.whole:
+            self._addresses.check(server, work.claims)
+            text = config.render(server, self.layout(server), self.endpoints(server), {})
+            if not os.path.isdir(base):
+                effects.append(f"directory {base} is made")
+            elif self._process_step.would_restart(server, text.encode()):
+                effects.append("smbd is restarted; all sessions end")
         effects += self._volume_step.effects(work)
         samba = samba_plan.plan(self, work, self._settings.site_share_options)
         return Plan(tuple(steps), samba.smb_conf_diff, (*effects, *samba.effects))
