@@ -36,11 +36,16 @@ def preflight(settings: NativeSettings, host: Host, path: str = ENVIRONMENT["PAT
         found.append(_missing(NSS_WRAPPER, "libnss-wrapper", Severity.ERROR))
     if not _has_binding(host):
         found.append(_missing("python3-samba", "python3-samba", Severity.ERROR))
-    for root in dict.fromkeys((*settings.roots, settings.state_dir)):
-        found += [
-            _condition("PathClosed", "PATH_CLOSED", f"users of shares cannot get through {closed}", f"chmod o+x {closed}")
-            for closed in closed_directories(root)
-        ]
+    for root in settings.roots:
+        if not os.path.isdir(root):
+            message = f"{root}, where shares shall lie, is missing"
+            action = f"Mount its storage, or make it: mkdir -p -m 755 {root}"
+            found.append(_condition("PathMissing", "PATH_MISSING", message, action))
+    closed = [path for root in (*settings.roots, settings.state_dir) for path in closed_directories(root)]
+    found += [
+        _condition("PathClosed", "PATH_CLOSED", f"users of shares cannot get through {path}", f"chmod o+x {path}")
+        for path in dict.fromkeys(closed)
+    ]
     return found
 
 
