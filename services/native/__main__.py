@@ -32,7 +32,7 @@ from services.native.config import NativeConfig
 from services.native.host import LocalHost
 from services.native.mode import NativeMode
 from services.native.supervisor import Supervisor
-from services.wire.operations import OperationsServicer
+from services.wire.operations import Operations, OperationsServicer
 from services.wire.register import register
 from services.wire.servicers import Service
 
@@ -68,6 +68,9 @@ def main(argv: Sequence[str] | None = None, *, wrap: Callable[[Mode], Mode] = la
     settings = config.load(NativeConfig, parser.parse_args(argv).config, "PVESMB_NATIVE_")
     logging.setup("native", settings.log_level)
     os.umask(0o022)
+    # smbd acts as the user who is connected, who must get through to the shares; what is secret has modes of its own.
+    for directory in (settings.state_dir, settings.data_root):
+        os.makedirs(directory, mode=0o755, exist_ok=True)
     return run(settings, wrap)
 
 
@@ -90,8 +93,9 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
     worker = Worker(tools, threads=settings.worker_threads, drift_seconds=settings.drift_seconds)
     control = Control(store, native, vault, clock, worker, settings.backend_id)
     facts = NativeFacts(native, settings.node or socket.gethostname())
-    service = Service(control, vault, settings.backend_id, VERSION, facts)
-    operations = OperationsServicer(store, worker, settings.backend_id, waiters=settings.wait_slots)
+    messages = Operations(settings.backend_id, native.endpoints)
+    service = Service(control, vault, messages, VERSION, facts)
+    operations = OperationsServicer(store, worker, messages, waiters=settings.wait_slots)
 
     def serving(server: grpc.Server) -> Sequence[str]:
         return register(server, service, operations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,9 @@ from google.protobuf.message import Message
 from pvesmb.v1 import operation_metadata_pb2
 
 from services.core.control import Answer, Planned
+from services.core.domain.names import Kind
 from services.core.domain.operation import Operation, OperationState, Verb
+from services.core.domain.resource import Resource
 from services.core.errors import InvalidField, NotFound, PreconditionFailed, PvesmbError
 from services.core.store import Store
 from services.core.store.transaction import from_snapshot
@@ -25,6 +28,10 @@ from services.wire import conversions, enums, lists
 
 #: How long one WaitOperation may hold a thread at most; the caller asks again.
 MAX_WAIT_SECONDS = 300.0
+
+
+#: Addresses and ports of a file server.
+Endpoints = Callable[[Resource[Any]], Sequence[tuple[str, int]]]
 
 
 def _pack(message: Message) -> AnyMessage:
@@ -38,6 +45,7 @@ class Operations:
     """Operations as messages, for one backend."""
 
     backend: str
+    endpoints: Endpoints
 
     def message(self, answer: Answer) -> operations_pb2.Operation:
         """The operation; or, for a plan, a done operation without a name."""
@@ -57,7 +65,12 @@ class Operations:
     def _response(self, operation: Operation) -> Message:
         if operation.verb is Verb.DELETE or operation.result is None:
             return empty_pb2.Empty()
-        return conversions.message_of(from_snapshot(operation.result))
+        return self._resource(from_snapshot(operation.result))
+
+    def _resource(self, resource: Resource[Any]) -> Message:
+        if resource.name.kind is Kind.FILE_SERVER:
+            return conversions.file_server_message(resource, self.endpoints(resource))
+        return conversions.message_of(resource)
 
     def _metadata(self, operation: Operation) -> operation_metadata_pb2.OperationMetadata:
         steps = [
@@ -84,7 +97,7 @@ class Operations:
         metadata = operation_metadata_pb2.OperationMetadata(
             target=str(planned.target), verb=enums.VERB[planned.verb], plan=conversions.plan_message(planned.plan)
         )
-        response = conversions.message_of(planned.resource) if planned.resource is not None else empty_pb2.Empty()
+        response = self._resource(planned.resource) if planned.resource is not None else empty_pb2.Empty()
         return operations_pb2.Operation(done=True, metadata=_pack(metadata), response=_pack(response))
 
 
@@ -92,11 +105,11 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
     """Serves the operations of one backend. At most `waiters` calls of WaitOperation wait at once, so that there are
     threads left for others; one more is answered at once with the operation as it is, as the method allows."""
 
-    def __init__(self, store: Store, worker: Worker, backend: str, *, waiters: int) -> None:
+    def __init__(self, store: Store, worker: Worker, messages: Operations, *, waiters: int) -> None:
         self._store = store
         self._worker = worker
-        self._backend = backend
-        self._messages = Operations(backend)
+        self._backend = messages.backend
+        self._messages = messages
         self._waiters = threading.BoundedSemaphore(waiters)
         self._draining = threading.Event()
 

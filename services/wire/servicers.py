@@ -63,9 +63,13 @@ class Service:
 
     control: Control
     vault: Vault
-    backend: str
+    operations: Operations
     version: str
     facts: Facts
+
+    @property
+    def backend(self) -> str:
+        return self.operations.backend
 
     def call(self, request: Any, etag: str = "") -> Call:
         """The common fields of a change."""
@@ -106,7 +110,7 @@ class Service:
             raise NotFound(f"{text} is not of this backend, which is {self.backend}", metadata={"name": text})
 
     def answer(self, answer: Answer) -> operations_pb2.Operation:
-        return Operations(self.backend).message(answer)
+        return self.operations.message(answer)
 
     def page(self, kind: Kind, request: Any, make: Callable[[Resource[Any]], M]) -> tuple[list[M], str]:
         """One page of a list request, and the token of the next."""
