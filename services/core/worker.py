@@ -12,7 +12,7 @@ from dataclasses import replace
 from services.core.domain.names import Kind, Name
 from services.core.domain.operation import Operation, OperationState, Verb
 from services.core.domain.resource import State
-from services.core.runner import LeaseLost, Run, Tools
+from services.core.runs import LeaseLost, Tools, execute
 
 log = logging.getLogger(__name__)
 
@@ -144,14 +144,7 @@ class Worker:
         with self._held_lock:
             self._held[owner] = [operation.id for operation in taken]
         try:
-            run = Run(replace(self._tools, owner=owner), taken)
-            match taken[0].verb:
-                case Verb.REPAIR:
-                    run.repair()
-                case Verb.DELETE:
-                    run.remove()
-                case _:
-                    run.make()
+            execute(replace(self._tools, owner=owner), taken)
         except LeaseLost:
             log.warning("another worker took over", extra={"operation": taken[0].id})
         finally:

@@ -19,7 +19,7 @@ from services.core.control import Control
 from services.core.domain.conditions import reported
 from services.core.domain.resource import Condition, Resource
 from services.core.errors import HostNotPrepared
-from services.core.runner import Tools
+from services.core.runs import Tools
 from services.core.steps import Mode, Work
 from services.core.store import Store
 from services.core.version import VERSION

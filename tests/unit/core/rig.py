@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ from services.core.control import Call, Control, NewContents, Planned
 from services.core.domain.account import UserSpec
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name
-from services.core.domain.operation import Operation, Verb
+from services.core.domain.operation import Operation
 from services.core.domain.resource import Resource
 from services.core.domain.share import ShareSpec
-from services.core.runner import Run, Tools
+from services.core.runs import Tools, execute
 from services.core.store import Store
 from services.core.worker import Worker, batch_length
 from tests.fakes import FakeClock, FakeMode, FakeTelemetry, FakeVault
@@ -54,14 +54,7 @@ class Rig:
                 taken = tx.lease(self.tools.owner, self.clock.now(), 60.0, batch_length)
             if not taken:
                 return
-            run = Run(replace(self.tools), taken)
-            match taken[0].verb:
-                case Verb.REPAIR:
-                    run.repair()
-                case Verb.DELETE:
-                    run.remove()
-                case _:
-                    run.make()
+            execute(self.tools, taken)
 
     # Calls in short
 

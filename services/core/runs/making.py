@@ -1,0 +1,109 @@
+"""Creates and updates: forward through the steps, and back where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.core.codec import SPECS, decode
+from services.core.domain.conditions import failed, settled
+from services.core.domain.operation import StepState, Verb
+from services.core.domain.resource import State
+from services.core.errors import OperationCancelled, PvesmbError
+from services.core.runs.base import Unit, typed, with_problem
+from services.core.runs.removal import Removal
+from services.core.steps import Work
+from services.core.store import Transaction
+from services.core.store.transaction import snapshot_of
+
+
+class Making(Removal):
+    """A create that fails is removed again, an update goes back to what was before."""
+
+    def make(self) -> None:
+        """Creates or updates. A create that fails is removed again, an update goes back to what was before."""
+        for unit in self.units:
+            if unit.operation.error is not None:
+                unit.error = PvesmbError.from_json(unit.operation.error)
+        fresh = [unit for unit in self.units if unit.error is None]
+        if fresh:
+            self._forward(self._work(fresh), fresh)
+        broken = [unit for unit in self.units if unit.error is not None]
+        with self._t.store.transaction() as tx:
+            for unit in broken:
+                self._note_error(tx, unit)
+        creates = [unit for unit in broken if unit.operation.verb is Verb.CREATE]
+        if creates:
+            self._backward(creates, rollback=True)
+        for unit in broken:
+            if unit.operation.verb is not Verb.CREATE:
+                self._put_back(unit)
+        self._settle([unit for unit in self.units if unit.error is None])
+
+    def _forward(self, work: Work, units: Sequence[Unit]) -> None:
+        """Runs `ensure` of the steps in order, until all are done or no unit is left that could succeed."""
+        steps = self._steps()
+        for at, step in enumerate(steps):
+            cancelled = self._hold()
+            for unit in units:
+                if unit.error is None and unit.operation.id in cancelled:
+                    unit.fail(OperationCancelled("the operation was cancelled and undone"))
+            live = [unit for unit in units if unit.error is None]
+            if not live:
+                return
+            self._progress(live, steps, at)
+            try:
+                with self._timed(step, "ensure"):
+                    step.ensure(work)
+            except Exception as exception:
+                error = typed(exception)
+                for unit in live:
+                    unit.fail(error)
+            for unit in live:
+                unit.collect()
+
+    def _note_error(self, tx: Transaction, unit: Unit) -> None:
+        """From here on the operation is being undone. What it was creating is marked, so that the steps no longer see it
+        among the desired contents."""
+        assert unit.error is not None
+        marked = tuple(
+            replace(s, state=StepState.FAILED) if s.state is StepState.RUNNING else s for s in unit.operation.steps
+        )
+        unit.operation = replace(unit.operation, error=unit.error.to_json(), steps=marked)
+        tx.save_operations([unit.operation])
+        if unit.operation.verb is Verb.CREATE:
+            for resource in tx.occupied_by(unit.operation.id):
+                assigned = {**resource.assigned, "removal": {"rollback": True}}
+                tx.save(replace(resource, state=State.DELETING, assigned=assigned))
+
+    def _put_back(self, unit: Unit) -> None:
+        """Brings back what was in force before an update; if that fails too, the resource is degraded."""
+        assert unit.error is not None
+        target, problem = unit.operation.target, None
+        if unit.operation.previous is not None:
+            with self._t.store.transaction() as tx:
+                resource = tx.get(target, lock=True)
+                spec = decode(SPECS[target.kind], unit.operation.previous)
+                if resource.spec != spec:
+                    tx.save(replace(resource, spec=spec, generation=resource.generation + 1))
+            again = Unit(replace(unit.operation, verb=Verb.UPDATE))
+            problem = self._repeat(self._work([again]), [again])
+        with self._t.store.transaction() as tx:
+            resource = tx.get(target, lock=True)
+            if problem is None:
+                tx.save(settled(resource))
+            else:
+                tx.save(failed(resource, "UndoFailed", problem, self._t.clock.now(), State.DEGRADED))
+            tx.occupy([target], "")
+            self._end(tx, unit, with_problem(unit.error, problem))
+
+    def _settle(self, units: Sequence[Unit]) -> None:
+        """Ends what went well."""
+        with self._t.store.transaction() as tx:
+            for unit in units:
+                resources = tx.occupied_by(unit.operation.id)
+                for resource in resources:
+                    tx.save(settled(resource))
+                tx.occupy([resource.name for resource in resources], "")
+                unit.operation = replace(unit.operation, result=snapshot_of(tx.get(unit.operation.target)))
+                self._end(tx, unit, None)
