@@ -17,7 +17,7 @@ from services.core.claims import StoredClaims
 from services.core.clock import SystemClock
 from services.core.control import Control
 from services.core.domain.conditions import reported
-from services.core.domain.resource import Condition, Resource
+from services.core.domain.resource import Condition, Resource, Severity
 from services.core.errors import HostNotPrepared
 from services.core.runs import Tools
 from services.core.steps import Mode, Work
@@ -25,6 +25,7 @@ from services.core.store import Store
 from services.core.version import VERSION
 from services.core.worker import Worker
 from services.kit import config, logging, metrics
+from services.kit.remember import Remembered
 from services.kit.server import serve
 from services.kit.telemetry import PrometheusTelemetry
 from services.kit.vault import FileVault
@@ -36,6 +37,8 @@ from services.wire.operations import Operations, OperationsServicer
 from services.wire.register import register
 from services.wire.servicers import Service
 
+#: The preflight starts programs; what it finds changes when an administrator installs something.
+PREFLIGHT_SECONDS = 60.0
 SMBD_CONDITIONS = frozenset({"SmbdDown", "SmbdRestarted"})
 
 
@@ -45,6 +48,8 @@ class NativeFacts:
 
     native: NativeMode
     node: str
+    problems: Callable[[], Sequence[Condition]]
+    version: Callable[[], str]
     mode: backend_pb2.Backend.Mode.ValueType = backend_pb2.Backend.MODE_NATIVE
 
     @property
@@ -52,10 +57,10 @@ class NativeFacts:
         return self.native.features
 
     def samba_version(self) -> str:
-        return self.native.samba_version()
+        return self.version()
 
     def conditions(self) -> Sequence[Condition]:
-        return self.native.preflight()
+        return self.problems()
 
     def endpoints(self, server: Resource[object]) -> Sequence[tuple[str, int]]:
         return self.native.endpoints(server)  # type: ignore[arg-type]
@@ -92,7 +97,9 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
     tools = Tools(store, wrap(native), vault, clock, telemetry, owner=uuid.uuid4().hex)
     worker = Worker(tools, threads=settings.worker_threads, drift_seconds=settings.drift_seconds)
     control = Control(store, native, vault, clock, worker, settings.backend_id)
-    facts = NativeFacts(native, settings.node or socket.gethostname())
+    problems = Remembered(native.preflight, PREFLIGHT_SECONDS)
+    version = Remembered(native.samba_version, PREFLIGHT_SECONDS)
+    facts = NativeFacts(native, settings.node or socket.gethostname(), problems, version)
     messages = Operations(settings.backend_id, native.endpoints)
     service = Service(control, vault, messages, VERSION, facts)
     operations = OperationsServicer(store, worker, messages, waiters=settings.wait_slots)
@@ -107,8 +114,8 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
             native.resume(Work(server, True, [], contents, StoredClaims(store)))
 
     def node_is_prepared() -> None:
-        if problems := native.preflight():
-            raise HostNotPrepared("; ".join(problem.message for problem in problems))
+        if bad := [problem for problem in problems() if problem.severity is Severity.ERROR]:
+            raise HostNotPrepared("; ".join(problem.message for problem in bad))
 
     def stop() -> None:
         worker.stop()

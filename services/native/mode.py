@@ -27,6 +27,7 @@ from services.samba import observe as samba_observe
 from services.samba import plan as samba_plan
 from services.samba.instance import Server
 from services.samba.layout import Layout
+from services.samba.options import check_options
 from services.samba.steps import ApplyStep, ConfigStep, ConfirmStep
 
 
@@ -134,6 +135,7 @@ class NativeMode:
 
     def check_share(self, server: Resource[FileServerSpec], id: str, spec: ShareSpec) -> None:
         """Refuses storage that this node cannot give; paths are relative to the share."""
+        check_options(spec.smb_options)
         if isinstance(spec.storage, VolumeStorage):
             if spec.storage.storage:
                 raise InvalidField.of("volume.storage", "must be empty in native mode")

@@ -27,7 +27,7 @@ from pvesmb.v1 import (
 
 from services.core.control import Answer, Call, Control, NewContents
 from services.core.domain.names import Kind, Name, parse_backend, parse_name
-from services.core.domain.resource import Condition, Resource
+from services.core.domain.resource import Condition, Resource, Severity
 from services.core.errors import InvalidField, NotFound
 from services.core.ports import Vault
 from services.kit.identity import current
@@ -152,7 +152,7 @@ class BackendServicer(backend_service_pb2_grpc.BackendServiceServicer):
     def _backend(self) -> backend_pb2.Backend:
         facts = self._s.facts
         conditions = facts.conditions()
-        healthy = not conditions
+        healthy = all(condition.severity is not Severity.ERROR for condition in conditions)
         return backend_pb2.Backend(
             name=f"backends/{self._s.backend}",
             mode=facts.mode,
