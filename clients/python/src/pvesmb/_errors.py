@@ -1,18 +1,38 @@
-"""What can go wrong, as one tree by gRPC status code, with the details that the service sends."""
+"""Errors that a caller may catch, one class for each status code of the contract.
+
+They are built from the `google.rpc.Status` that an answer, or a failed operation, carries. The stable reasons are listed in
+`protos/pvesmb/v1/errors.proto`; `help` says what to do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import grpc
-from google.rpc import error_details_pb2, status_pb2
+if TYPE_CHECKING:
+    import grpc
+
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that is wrong, and how: `field` is a field's path, or the resource that a precondition is about."""
+
+    field: str
+    description: str
 
 
 class PvesmbError(Exception):
-    """The root. `reason` is stable and fit for programs (`ErrorReason` in the protos, without its prefix; empty where the
-    error does not come from the service), `help` says what to do, `field_violations` maps field paths (or names of
-    resources, for preconditions) to what is wrong with them."""
+    """The root, itself used for status codes without a class of their own.
+
+    `reason` is stable and fit for programs, `metadata` and `field_violations` say more of it, `help` says what to do.
+    `operation` names the operation that failed, if it was one.
+    """
+
+    code: ClassVar[int] = 2
+    code_name: ClassVar[str] = "UNKNOWN"
 
     def __init__(
         self,
@@ -20,114 +40,156 @@ class PvesmbError(Exception):
         *,
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
-        field_violations: Mapping[str, str] | None = None,
+        field_violations: Sequence[Violation] = (),
         help: str = "",
+        operation: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
         self.metadata = dict(metadata or {})
-        self.field_violations = dict(field_violations or {})
+        self.field_violations = tuple(field_violations)
         self.help = help
+        self.operation = operation
 
 
 class Cancelled(PvesmbError):
-    """CANCELLED: the operation was cancelled and undone, or the call was."""
+    """The call or the operation was cancelled; a cancelled operation was undone."""
+
+    code, code_name = 1, "CANCELLED"
 
 
 class InvalidArgument(PvesmbError):
-    """INVALID_ARGUMENT: `field_violations` names the fields."""
+    """A value cannot be used; see `field_violations`."""
+
+    code, code_name = 3, "INVALID_ARGUMENT"
 
 
 class DeadlineExceeded(PvesmbError):
-    """DEADLINE_EXCEEDED: no answer in time, or an operation that has not ended in time. It may still go on."""
+    """It did not end in its time. Whether a change was accepted is not known; its `request_id` makes it safe to repeat."""
+
+    code, code_name = 4, "DEADLINE_EXCEEDED"
 
 
 class NotFound(PvesmbError):
-    """NOT_FOUND."""
+    """The resource does not exist."""
+
+    code, code_name = 5, "NOT_FOUND"
 
 
 class AlreadyExists(PvesmbError):
-    """ALREADY_EXISTS."""
+    """A resource of this name exists."""
+
+    code, code_name = 6, "ALREADY_EXISTS"
 
 
 class PermissionDenied(PvesmbError):
-    """PERMISSION_DENIED: the role does not suffice, or a path is not allowed."""
+    """The caller may not do this, or the path is not allowed."""
+
+    code, code_name = 7, "PERMISSION_DENIED"
 
 
 class ResourceExhausted(PvesmbError):
-    """RESOURCE_EXHAUSTED: a storage is full, or a limit is reached."""
+    """The storage is full, or a limit is reached."""
+
+    code, code_name = 8, "RESOURCE_EXHAUSTED"
 
 
 class FailedPrecondition(PvesmbError):
-    """FAILED_PRECONDITION: something else has to be done first."""
+    """The state of something else forbids it."""
+
+    code, code_name = 9, "FAILED_PRECONDITION"
 
 
 class Aborted(PvesmbError):
-    """ABORTED: somebody else was faster (etag), or works on the resource."""
+    """Somebody else was faster: the etag is old, or another operation works on the resource."""
+
+    code, code_name = 10, "ABORTED"
 
 
 class Unimplemented(PvesmbError):
-    """UNIMPLEMENTED: the backend does not have this feature."""
+    """The field or method belongs to a feature that this backend does not have."""
+
+    code, code_name = 12, "UNIMPLEMENTED"
 
 
 class Internal(PvesmbError):
-    """INTERNAL: a fault of the service; the message holds the id of the incident."""
+    """A fault of the server; `metadata["incident"]` finds it in its log."""
+
+    code, code_name = 13, "INTERNAL"
 
 
 class Unavailable(PvesmbError):
-    """UNAVAILABLE: gateway, backend or Samba server cannot be reached."""
+    """The gateway, the backend or its Samba does not answer now."""
+
+    code, code_name = 14, "UNAVAILABLE"
 
 
 class Unauthenticated(PvesmbError):
-    """UNAUTHENTICATED: no valid certificate or token."""
+    """Neither a client certificate nor a valid token was given."""
+
+    code, code_name = 16, "UNAUTHENTICATED"
 
 
-_BY_CODE: Mapping[int, type[PvesmbError]] = {
-    1: Cancelled,
-    3: InvalidArgument,
-    4: DeadlineExceeded,
-    5: NotFound,
-    6: AlreadyExists,
-    7: PermissionDenied,
-    8: ResourceExhausted,
-    9: FailedPrecondition,
-    10: Aborted,
-    12: Unimplemented,
-    13: Internal,
-    14: Unavailable,
-    16: Unauthenticated,
+class OperationTimeout(DeadlineExceeded, TimeoutError):
+    """The wait for an operation is over, and the operation goes on; `operation` is its name."""
+
+
+class ConfigError(InvalidArgument):
+    """What was given, or a configuration file says, of how to reach the gateway cannot be used."""
+
+
+class GatewayNotFound(Unavailable):
+    """Nothing says where the gateway is."""
+
+
+_LOCAL_HELP = {
+    14: "See that the gateway runs (`make run`) and that its address is right.",
+    4: "Call again; the same request_id makes it safe to repeat a change.",
 }
-_DETAILS_KEY = "grpc-status-details-bin"
 
 
-def from_status(status: status_pb2.Status) -> PvesmbError:
-    """The error of an operation, or of a call."""
-    reason, help, metadata, violations = "", "", {}, {}
+def _classes() -> dict[int, type[PvesmbError]]:
+    return {kind.code: kind for kind in PvesmbError.__subclasses__()}
+
+
+def from_status(status: Any, *, operation: str = "") -> PvesmbError:
+    """The error that a `google.rpc.Status` stands for. Details of unknown types are left out."""
+    from google.rpc import error_details_pb2 as details
+
+    reason, help, metadata, violations = "", "", {}, []
     for detail in status.details:
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        precondition, helping = error_details_pb2.PreconditionFailure(), error_details_pb2.Help()
+        info, bad, unmet, links = details.ErrorInfo(), details.BadRequest(), details.PreconditionFailure(), details.Help()
         if detail.Unpack(info):
             reason, metadata = info.reason, dict(info.metadata)
         elif detail.Unpack(bad):
-            violations.update({v.field: v.description for v in bad.field_violations})
-        elif detail.Unpack(precondition):
-            violations.update({v.subject: v.description for v in precondition.violations})
-        elif detail.Unpack(helping) and helping.links:
-            help = helping.links[0].description
-    kind = _BY_CODE.get(status.code, PvesmbError)
-    return kind(status.message, reason=reason, metadata=metadata, field_violations=violations, help=help)
+            violations += [Violation(v.field, v.description) for v in bad.field_violations]
+        elif detail.Unpack(unmet):
+            violations += [Violation(v.subject, v.description) for v in unmet.violations]
+        elif detail.Unpack(links):
+            help = " ".join(link.description for link in links.links)
+    kind = _classes().get(status.code, PvesmbError)
+    return kind(
+        status.message, reason=reason, metadata=metadata, field_violations=violations, help=help, operation=operation
+    )
 
 
-def from_rpc(error: grpc.RpcError) -> PvesmbError:
-    """The error of a call that gRPC has failed."""
-    # Typed as one pair in types-grpcio; it is a sequence of pairs.
-    trailers = cast("Sequence[tuple[str, bytes]]", error.trailing_metadata() or ())
-    for key, value in trailers:
+def from_rpc(error: grpc.RpcError, target: str) -> PvesmbError:
+    """The error that a failed call stands for; `target` is named where nobody answered at all."""
+    from google.protobuf.message import DecodeError
+    from google.rpc import status_pb2
+
+    call: Any = error
+    code = int(call.code().value[0])
+    for key, value in call.trailing_metadata() or ():
         if key == _DETAILS_KEY:
-            status = status_pb2.Status()
-            status.ParseFromString(value)
-            return from_status(status)
-    code = error.code()
-    kind = _BY_CODE.get(code.value[0], PvesmbError)
-    return kind(error.details() or code.name)
+            try:
+                return from_status(status_pb2.Status.FromString(value))
+            except DecodeError:
+                break
+    message = str(call.details() or call.code().name)
+    if code == Unavailable.code:
+        message = f"the gateway at {target} does not answer: {message}"
+    elif code == DeadlineExceeded.code:
+        message = f"the gateway at {target} did not answer in time"
+    return _classes().get(code, PvesmbError)(message, help=_LOCAL_HELP.get(code, ""))

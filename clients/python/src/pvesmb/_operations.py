@@ -2,119 +2,146 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 
-from pvesmb._channel import CALL_SECONDS, read
-from pvesmb._errors import DeadlineExceeded, PvesmbError, from_status
-from pvesmb.v1.common_pb2 import Plan
+from pvesmb._channel import CALL_SECONDS, Caller
+from pvesmb._errors import DeadlineExceeded, OperationTimeout, PvesmbError, Unavailable, Unimplemented, from_status
 from pvesmb.v1.operation_metadata_pb2 import OperationMetadata
 
 T = TypeVar("T")
 
-#: Longest single WaitOperation; well below the deadline of its call.
-_SLICE_SECONDS = 30.0
-#: Between two looks while progress is followed: steps take from milliseconds to minutes.
-_LOOK_SECONDS = 0.25
-
 
 class OperationHandle(Generic[T]):
-    """One change under way or ended. Its `result` is what the operation responds with: a resource, or None."""
+    """One change under way or ended; its result is a resource, or None for a removal. Not for several threads at once."""
 
     def __init__(
         self,
+        caller: Caller,
         stub: operations_pb2_grpc.OperationsStub,
         operation: operations_pb2.Operation,
-        unpack: Callable[[operations_pb2.Operation], T],
+        unpack: Callable[[Any], T],
     ) -> None:
+        self._caller = caller
         self._stub = stub
         self._operation = operation
         self._unpack = unpack
 
     @property
     def name(self) -> str:
-        """`backends/{backend}/operations/{operation}`; empty for the answer to `validate_only`."""
+        """`backends/{backend}/operations/{operation}`."""
         return str(self._operation.name)
+
+    @property
+    def operation(self) -> operations_pb2.Operation:
+        """The message as last seen."""
+        return self._operation
 
     @property
     def metadata(self) -> OperationMetadata:
         """As last seen."""
-        return metadata_of(self._operation)
+        metadata = OperationMetadata()
+        self._operation.metadata.Unpack(metadata)
+        return metadata
 
     @property
     def steps(self) -> Sequence[OperationMetadata.Step]:
         """As last seen."""
         return self.metadata.steps
 
-    @property
-    def plan(self) -> Plan:
-        """What the change would do, when it was asked for with `validate_only`."""
-        return self.metadata.plan
+    def refresh(self) -> OperationMetadata:
+        """Asks how it stands now."""
+        self._operation = self._caller.read(self._stub.GetOperation, operations_pb2.GetOperationRequest(name=self.name))
+        return self.metadata
 
     def done(self) -> bool:
         """Whether it has ended; asks if it had not when last seen."""
         if not self._operation.done:
-            self._operation = read(self._stub.GetOperation, operations_pb2.GetOperationRequest(name=self.name))
+            self.refresh()
         return bool(self._operation.done)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it has ended, at most `timeout` seconds; whether it has."""
-        until = time.monotonic() + timeout if timeout is not None else None
-        early = 0.05
-        while not self._operation.done:
-            left = until - time.monotonic() if until is not None else _SLICE_SECONDS
-            if left <= 0:
-                return False
-            begun = time.monotonic()
-            self._wait_slice(min(left, _SLICE_SECONDS))
-            # A service with too many waiters answers at once; then patience is the client's.
-            if not self._operation.done and time.monotonic() - begun < min(left, _SLICE_SECONDS) / 2:
-                time.sleep(min(early * random.uniform(0.5, 1.5), max(left, 0)))
-                early = min(early * 2, 2.0)
-        return True
-
-    def result(self, timeout: float | None = None) -> T:
-        """Waits, and gives the response or raises the operation's error; `DeadlineExceeded` if it has not ended in time
-        (it goes on)."""
-        if not self.wait(timeout):
-            raise DeadlineExceeded(f"{self.name} has not ended within {timeout:g} s; it goes on")
-        if (error := self.exception()) is not None:
-            raise error
-        return self._unpack(self._operation)
-
-    def exception(self) -> PvesmbError | None:
-        """The error that it ended with, as last seen."""
-        return from_status(self._operation.error) if self._operation.HasField("error") else None
 
     def cancel(self) -> None:
         """Asks it to stop at its next step and to undo what it did; returns at once."""
-        read(self._stub.CancelOperation, operations_pb2.CancelOperationRequest(name=self.name))
+        self._caller.read(self._stub.CancelOperation, operations_pb2.CancelOperationRequest(name=self.name))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it has ended, at most `timeout` seconds: whether it has. Restarts of the gateway are sat out."""
+        for _ in self._looks(timeout, self._caller.pace.wait_slice):
+            pass
+        return bool(self._operation.done)
+
+    def exception(self, timeout: float | None = None) -> PvesmbError | None:
+        """Waits, and gives the error that it ended with, or None; `OperationTimeout` if it has not ended in time."""
+        if not self.wait(timeout):
+            raise self._timed_out(timeout)
+        failed = self._operation.HasField("error")
+        return from_status(self._operation.error, operation=self.name) if failed else None
+
+    def result(self, timeout: float | None = None) -> T:
+        """Waits, and gives the response or raises the operation's error; `OperationTimeout` if it has not ended in time."""
+        if (error := self.exception(timeout)) is not None:
+            raise error
+        return self._unpack(self._operation.response)
 
     def __iter__(self) -> Iterator[OperationMetadata]:
-        """Yields the metadata now, and whenever they have changed, until it has ended."""
-        last = None
-        while True:
-            metadata = self.metadata
-            if metadata != last:
-                last = metadata
-                yield metadata
+        return self.progress()
+
+    def progress(self, timeout: float | None = None) -> Iterator[OperationMetadata]:
+        """Yields the metadata now, and whenever they have changed, until it has ended; `OperationTimeout` if it has not in
+        time. An operation that failed ends the iteration too: `result()` raises its error."""
+        seen = self.metadata
+        yield seen
+        for _ in self._looks(timeout, self._caller.pace.progress_slice):
+            if (now := self.metadata) != seen:
+                seen = now
+                yield seen
+        if not self._operation.done:
+            raise self._timed_out(timeout)
+
+    def _timed_out(self, timeout: float | None) -> OperationTimeout:
+        return OperationTimeout(
+            f"{self.name} has not ended within {timeout or 0:g} s; it goes on",
+            operation=self.name,
+            help=f"`pvesmb operation wait {self.name}` waits for it, `pvesmb operation cancel {self.name}` cancels it.",
+        )
+
+    def _looks(self, timeout: float | None, slice: float) -> Iterator[None]:
+        """Looks again and again, until it has ended or the time is over. WaitOperation may come back early (no thread is
+        left for waiting, or the service is about to stop); then the pause is ours."""
+        pace = self._caller.pace
+        until = None if timeout is None else pace.clock() + timeout
+        pause, away_since = pace.early_pause, None
+        while not self._operation.done:
+            begun = pace.clock()
+            left = slice if until is None else min(slice, until - begun)
+            if left <= 0:
+                return
+            try:
+                self._look(left)
+                away_since = None
+            except (Unavailable, DeadlineExceeded):
+                away_since = begun if away_since is None else away_since
+                if pace.clock() - away_since >= pace.patience:
+                    raise
+            yield
             if self._operation.done:
                 return
-            self._wait_slice(_LOOK_SECONDS)
+            if pace.clock() - begun >= left / 2:
+                pause = pace.early_pause
+                continue
+            nap = pace.jitter(pause)
+            pace.sleep(nap if until is None else max(0.0, min(nap, until - pace.clock())))
+            pause = min(pause * 2, pace.early_pause_max)
 
-    def _wait_slice(self, seconds: float) -> None:
-        timeout = Duration()
-        timeout.FromMilliseconds(int(seconds * 1000))
-        request = operations_pb2.WaitOperationRequest(name=self.name, timeout=timeout)
-        self._operation = read(self._stub.WaitOperation, request, timeout=seconds + CALL_SECONDS)
-
-
-def metadata_of(operation: operations_pb2.Operation) -> OperationMetadata:
-    metadata = OperationMetadata()
-    operation.metadata.Unpack(metadata)
-    return metadata
+    def _look(self, seconds: float) -> None:
+        """One long poll; one plain look where the service has no WaitOperation."""
+        wait = Duration()
+        wait.FromMilliseconds(max(1, int(seconds * 1000)))
+        request = operations_pb2.WaitOperationRequest(name=self.name, timeout=wait)
+        try:
+            self._operation = self._caller.read(self._stub.WaitOperation, request, timeout=seconds + CALL_SECONDS)
+        except Unimplemented:
+            self.refresh()
