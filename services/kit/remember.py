@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """Calls `ask` when the last answer is older than `seconds`, and else gives that one. Thread-safe; while one thread asks,
-    others wait for its answer."""
+    """Calls `ask` when the last answer is older than `seconds`, and else gives that one. Thread-safe: while one thread
+    asks, others wait for its answer."""
 
     def __init__(self, ask: Callable[[], T], seconds: float) -> None:
         self._ask = ask
