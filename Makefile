@@ -36,6 +36,9 @@ check: lint typecheck ## lint and typecheck
 test: install ## Every test
 	$(PY) -m pytest $(ARGS)
 
+bench: install ## Measure, and write docs/benchmarks.md
+	$(PY) -m tests.bench --write docs/benchmarks.md
+
 run: install ## The whole product on this machine: DETACH=1 MODE=native NETNS=name
 	@$(PY) -m packaging.stack run $(if $(DETACH),--detach) --mode $(or $(MODE),native) $(if $(NETNS),--netns $(NETNS))
 
@@ -48,4 +51,4 @@ lock: install ## Accept the contract as it is now: protos/lock.binpb
 clean: stop ## Remove everything that was made, state included
 	rm -rf .make .venv var $(STUBS)
 
-.PHONY: help proto install lint typecheck check test run stop lock clean
+.PHONY: help proto install lint typecheck check test bench run stop lock clean
