@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -64,14 +63,20 @@ class Places:
             path.chmod(mode)
         if self.sockets != self.run:
             self.sockets.mkdir(parents=True, exist_ok=True)
-        if self.view != self.state and not os.path.ismount(self.view):
+        if self.view != self.state and not _mounted(self.view):
             self.view.mkdir(parents=True, exist_ok=True)
             subprocess.run(["mount", "--bind", str(self.state), str(self.view)], check=True)
 
     def close(self) -> None:
         """Takes the view away again, and what of /run/pvesmb is empty then."""
-        if self.view != self.state and os.path.ismount(self.view):
+        if self.view != self.state and _mounted(self.view):
             subprocess.run(["umount", str(self.view)], check=True)
         for path in (self._short / "state", self._short / "run", self._short, self._short.parent):
             with contextlib.suppress(OSError):
                 path.rmdir()
+
+
+def _mounted(path: Path) -> bool:
+    """Whether something is mounted there. `os.path.ismount` does not see a bind mount within one file system."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == str(path) for line in mounts)
