@@ -39,6 +39,8 @@ RENAME_NOREPLACE = 1
 SUSPICIOUS = re.compile(
     r"unknown parameter|error|warning|invalid|not valid|failed|cannot|can't|deprecated|global parameter", re.I
 )
+#: Names of dialects that testparm(1) gives back by another.
+SAME = {"smb2": "smb2_10", "smb3": "smb3_11"}
 TRUE, FALSE = {"yes", "true", "on", "1"}, {"no", "false", "off", "0"}
 #: Options whose change takes rights away from open sessions in a way that `close-denied-share` does not see.
 BINDING = ("force user", "force group", "hosts allow", "hosts deny", "guest ok")
@@ -301,7 +303,7 @@ class Place:
 
     def check_way(self) -> None:
         """Everybody must be able to pass through all directories above: smbd goes there as the user."""
-        above = os.path.dirname(os.path.realpath(self.root) + self.path[len(self.root.rstrip("/")) :])
+        above = os.path.dirname(os.path.realpath(self.root).rstrip("/") + self.path[len(self.root.rstrip("/")) :])
         while True:
             if not os.stat(above).st_mode & 0o001:
                 raise Fault(
@@ -658,11 +660,13 @@ def validate(request: Answer) -> None:
         os.unlink(candidate)
     for line in tested.stderr.splitlines():
         if SUSPICIOUS.search(line):
-            named = re.search(r'"([^"]+)"', line)
-            raise Fault("SAMBA_CONFIG_REJECTED", f"testparm: {line.strip()}", parameter=named[1] if named else "")
+            named = re.search(r"""parameter '([^']+)'|"([^"]+)\"""", line)
+            parameter = (named[1] or named[2]) if named else ""
+            raise Fault("SAMBA_CONFIG_REJECTED", f"testparm: {line.strip()}", parameter=parameter)
     if tested.returncode != 0:
         raise Fault("SAMBA_CONFIG_REJECTED", f"testparm ends with {tested.returncode}", parameter="")
-    pairs = (line.partition(" = ") for line in tested.stdout.splitlines())
+    shown = tested.stdout.partition("[global]")[2].partition("\n[")[0]
+    pairs = (line.partition(" = ") for line in shown.splitlines())
     read = {name.strip().lower(): value.strip() for name, _, value in pairs}
     for name, value in request["parameters"].items():
         if plain(read.get(name, "")) != plain(value):
@@ -670,8 +674,8 @@ def validate(request: Answer) -> None:
 
 
 def plain(value: str) -> list[str] | bool:
-    """A value without regard to case, to the words for yes and no, and to how a list is divided."""
-    text = value.casefold()
+    """A value without regard to case, to its synonyms, and to how a list is divided."""
+    text = SAME.get(value.casefold(), value.casefold())
     return True if text in TRUE else False if text in FALSE else text.replace(",", " ").split()
 
 
@@ -750,9 +754,10 @@ def remove(request: Answer) -> Answer:
         daemon.close(list(shares))
         for user in request["users"]:
             samba.drop_account(user)
+        # While passwd(5) has the users still: smbstatus(1) knows them by its names.
+        daemon.end_sessions(set(request["users"]))
         if not request["whole"]:
             accounts_files(request)
-    daemon.end_sessions(set(request["users"]))
     for name, share in shares.items():
         answer["shares"][name] = attempt(partial(remove_directory, share["directory"], roots, really=True))
     return answer

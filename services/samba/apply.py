@@ -70,9 +70,11 @@ def directory(server: Server, share: Share, contents: Contents) -> Json:
     storage, default = share.spec.storage, DirectoryStorage()
     if isinstance(storage, VolumeStorage):
         storage = default
+    # New files take over the directory's group (its mode has the setgid bit), so a forced one has to be the directory's.
+    group = storage.group or share.spec.file_creation.force_group
     return removal(share, "keep") | {
         "owner": _unix_id(contents, Kind.USER, storage.owner, 0),
-        "group": _unix_id(contents, Kind.GROUP, storage.group, int(server.assigned["users_gid"])),
+        "group": _unix_id(contents, Kind.GROUP, group, int(server.assigned["users_gid"])),
         "mode": int(storage.mode, 8),
         "explicit": {
             "owner": bool(storage.owner),

@@ -70,7 +70,6 @@ def parameters(
         "passdb backend": f"tdbsam:{layout.private_dir}/passdb.tdb",
         "log file": f"{layout.log_dir}/smbd.log",
         "max log size": "5000",
-        "registry shares": "yes",
         "pvesmb:uid": server.uid,
     }
     return result | {options.canonical(name): value for name, value in site_options.items()}

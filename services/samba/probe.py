@@ -18,11 +18,9 @@ from services.core.errors import NotConfirmed, SambaUnavailable
 from services.samba.instance import PROBE_USER
 
 #: Answers that come after Samba has found the share.
-_SERVED = {
-    0xC0000022: "ACCESS_DENIED",
-    0xC00000D0: "REQUEST_NOT_ACCEPTED",  # `max connections` is reached
-    0xC0000205: "INSUFF_SERVER_RESOURCES",
-}
+_ACCESS_DENIED = 0xC0000022
+_INSUFFICIENT_RESOURCES = 0xC000009A  # `max connections` is reached (measured, Samba 4.17.12)
+_SERVED = (_ACCESS_DENIED, _INSUFFICIENT_RESOURCES)
 _BAD_NETWORK_NAME = 0xC00000CC
 
 

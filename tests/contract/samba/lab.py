@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -210,19 +214,64 @@ class Lab:
 
     # Clients and tools
 
-    def smbclient(self, share: str, user: str, *commands: str, password: str = "", options: Sequence[str] = ()) -> str:
+    def smbclient(
+        self, share: str, user: str, *commands: str, password: str = "", options: Sequence[str] = (), port: int = 0
+    ) -> str:
         """Standard client; all it says. The password goes in by its environment."""
         secret = password or self.passwords.get(user, "")
         login = ["-U", user] if user else ["-N"]
-        argv = ["smbclient", "-p", str(self.port), f"//{self.address}/{share}", *login, *options, "-c", "; ".join(commands)]
+        argv = [
+            "smbclient",
+            "-p",
+            str(port or self.port),
+            f"//{self.address}/{share}",
+            *login,
+            *options,
+            "-c",
+            "; ".join(commands),
+        ]
         environment = {**ENVIRONMENT, "PASSWD": secret} if user else ENVIRONMENT
         done = subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=self.base, timeout=60)
         return done.stdout + done.stderr
+
+    def session(self, user: str) -> Session:
+        return Session(self, user)
+
+    @contextlib.contextmanager
+    def relay(self, source: str) -> Iterator[int]:
+        """A port of the same address through which connections come to smbd from another address."""
+
+        class Relay(socketserver.BaseRequestHandler):
+            lab = self
+
+            def handle(self) -> None:
+                with socket.create_connection((self.lab.address, self.lab.port), source_address=(source, 0)) as server:
+                    while True:
+                        for sender in select.select([self.request, server], [], [])[0]:
+                            data = sender.recv(65536)
+                            if not data:
+                                return
+                            (server if sender is self.request else self.request).sendall(data)
+
+        with socketserver.ThreadingTCPServer((self.address, 0), Relay) as listener:
+            thread = threading.Thread(target=listener.serve_forever)
+            thread.start()
+            yield int(listener.server_address[1])
+            listener.shutdown()
+            thread.join()
 
     def tool(self, *argv: str) -> str:
         done = self.recorder.run(self.files.command(*argv))
         assert done.returncode == 0, done
         return done.stdout.decode()
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Waits for what comes by itself, but not for ever."""
+        end, pause = time.monotonic() + 10, 0.01
+        while not true():
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(pause)
+            pause = min(pause * 2, 0.3)
 
     def registry(self, *argv: str) -> str:
         return self.tool("net", "-s", self.files.conf, "conf", *argv)
@@ -237,3 +286,77 @@ def make_base() -> str:
 
 def remove_base(base: str) -> None:
     shutil.rmtree(base)
+
+
+class Session:
+    """A user's session by smbprotocol, to see what happens to connections that stay open."""
+
+    def __init__(self, lab: Lab, user: str) -> None:
+        from smbprotocol.connection import Connection
+        from smbprotocol.session import Session as SmbSession
+
+        self._address = lab.address
+        self._connection = Connection(uuid.uuid4(), lab.address, lab.port)
+        self._connection.connect(timeout=5)
+        self._session = SmbSession(
+            self._connection, user, lab.passwords[user], require_encryption=False, auth_protocol="ntlm"
+        )
+        self._session.connect()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.disconnect(close=False)
+
+    def connect(self, share: str) -> Any:
+        from smbprotocol.tree import TreeConnect
+
+        tree = TreeConnect(self._session, rf"\\{self._address}\{share}")
+        tree.connect()
+        return tree
+
+    def tree(self, share: str) -> str:
+        """Connects; the name of the status if that fails, else nothing."""
+        return self._status(lambda: self.connect(share))
+
+    def write(self, tree: Any, name: str) -> str:
+        """Makes a file; the name of the status if that fails, else nothing."""
+        return self._status(lambda: self._make(tree, name))
+
+    def alive(self) -> bool:
+        from smbprotocol.exceptions import SMBConnectionClosed
+
+        try:
+            self._connection.echo(sid=self._session.session_id, timeout=5)
+        except SMBConnectionClosed:
+            return False
+        return True
+
+    def _status(self, action: Callable[[], Any]) -> str:
+        from smbprotocol.exceptions import SMBResponseException
+
+        try:
+            action()
+        except SMBResponseException as error:
+            return _name(error)
+        return ""
+
+    def _make(self, tree: Any, name: str) -> None:
+        from smbprotocol import open as smb
+
+        file = smb.Open(tree, name)
+        file.create(
+            smb.ImpersonationLevel.Impersonation,
+            smb.FilePipePrinterAccessMask.GENERIC_WRITE,
+            smb.FileAttributes.FILE_ATTRIBUTE_NORMAL,
+            0,
+            smb.CreateDisposition.FILE_OVERWRITE_IF,
+            smb.CreateOptions.FILE_NON_DIRECTORY_FILE,
+        )
+        file.close()
+
+
+def _name(error: Any) -> str:
+    names = {0xC0000022: "ACCESS_DENIED", 0xC00000C9: "NETWORK_NAME_DELETED", 0xC00000CC: "BAD_NETWORK_NAME"}
+    return names.get(error.status, f"{error.status:#x}")

@@ -74,5 +74,3 @@ class MemoryClaims:
     def release(self, kind: str, value: str, owner: str) -> None:
         if (standing := self.get(kind, value)) is not None and standing.owner == owner:
             del self.rows[kind, value]
-
-
