@@ -234,14 +234,7 @@ class Control:
         def change(tx: Transaction, op: Operation) -> Resource[Any]:
             self._parent(tx, name.server, leaving=True)
             user = self._lock(tx, name, call, op.id)
-            contents = tx.contents(name.server)
-            _refuse_named(contents, PrincipalKind.USER, name.id)
-            for group in contents.groups:
-                if name.id in group.spec.members:
-                    rest = tuple(member for member in group.spec.members if member != name.id)
-                    spec = replace(group.spec, members=rest)
-                    changed = replace(group, spec=spec, generation=group.generation + 1, update_time=self._clock.now())
-                    tx.save(replace(changed, observed_generation=changed.generation))
+            _refuse_named(tx.contents(name.server), PrincipalKind.USER, name.id)
             tx.save(_leaving(user, {}))
             return user
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.core.codec import SPECS, decode, encode
+from services.core.domain.account import GroupSpec
 from services.core.domain.names import Kind, Name, parse_name
 from services.core.domain.operation import Operation, OperationState, StepProgress, StepState, Verb
 from services.core.domain.resource import Condition, Resource, State
@@ -71,10 +72,13 @@ class Transaction:
         return [_resource(row) for row in self._c.execute(query)]
 
     def contents(self, server: Name) -> Contents:
-        """The desired contents of a file server, without what is being deleted."""
+        """The desired contents of a file server, without what is being deleted: neither as a resource of its own nor as
+        a member of a group."""
         rows = [r for r in self.members(server, Kind.SHARE, Kind.USER, Kind.GROUP) if r.state is not State.DELETING]
         by_kind = {kind: [r for r in rows if r.name.kind is kind] for kind in Kind}
-        return Contents(by_kind[Kind.SHARE], by_kind[Kind.USER], by_kind[Kind.GROUP])
+        users = {user.name.id for user in by_kind[Kind.USER]}
+        groups = [_with_members(group, [m for m in group.spec.members if m in users]) for group in by_kind[Kind.GROUP]]
+        return Contents(by_kind[Kind.SHARE], by_kind[Kind.USER], groups)
 
     def insert(self, resource: Resource[Any], operation: str = "") -> None:
         """Adds a resource; `AlreadyExists` if there is one of that name, or one that differs by case only."""
@@ -92,6 +96,19 @@ class Transaction:
         )
 
     def drop(self, name: Name) -> None:
+        """Forgets a resource. A user leaves its groups, a file server takes the checks with it that waited for it."""
+        if name.kind is Kind.USER:
+            for group in self.members(name.server, Kind.GROUP):
+                if name.id in group.spec.members:
+                    left = _with_members(group, [member for member in group.spec.members if member != name.id])
+                    self.save(replace(left, generation=group.generation + 1, observed_generation=group.generation + 1))
+        elif name.kind is Kind.FILE_SERVER:
+            waiting = and_(
+                operations.c.server == str(name),
+                operations.c.verb == Verb.REPAIR.value,
+                operations.c.state == OperationState.PENDING.value,
+            )
+            self._c.execute(delete(operations).where(waiting))
         self._c.execute(delete(resources).where(resources.c.name == str(name)))
 
     def busy_with(self, name: Name) -> str:
@@ -196,7 +213,7 @@ class Transaction:
         return []
 
     def _take(self, operation: Operation, owner: str, now: float, seconds: float) -> Operation:
-        taken = dataclasses.replace(
+        taken = replace(
             operation,
             state=OperationState.RUNNING,
             start_time=operation.start_time or now,
@@ -270,7 +287,7 @@ class Transaction:
         """See `Claims.put`."""
         try:
             with self._c.begin_nested():
-                self._c.execute(insert(claims).values(**dataclasses.asdict(claim)))
+                self._c.execute(insert(claims).values(**asdict(claim)))
             return claim
         except IntegrityError:
             standing = self.claim(claim.kind, claim.value)
@@ -284,6 +301,10 @@ class Transaction:
 
     def release_claim(self, kind: str, value: str, owner: str) -> None:
         self._c.execute(delete(claims).where(claims.c.kind == kind, claims.c.value == value, claims.c.owner == owner))
+
+
+def _with_members(group: Resource[GroupSpec], members: Sequence[str]) -> Resource[GroupSpec]:
+    return replace(group, spec=replace(group.spec, members=tuple(members)))
 
 
 def _resource(row: Row[Any]) -> Resource[Any]:

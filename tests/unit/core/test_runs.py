@@ -351,3 +351,32 @@ def test_server_changes_reach_the_server_steps(rig: Rig) -> None:
     operation = rig.control.update_file_server(Call(), SERVER, lambda old: FileServerSpec(description="new"))
     assert rig.finished(rig.accepted(operation)).error is None
     assert rig.mode.world.of("process")[str(SERVER)].description == "new"
+
+
+def test_a_user_leaves_its_groups_when_it_is_gone_and_not_when_that_is_cancelled(rig: Rig) -> None:
+    group = SERVER.child(Kind.GROUP, "g")
+    contents = {"users": {"alice": (UserSpec(), "pw")}, "groups": {"g": GroupSpec(members=("alice",))}}
+    assert rig.finished(rig.create_server(**contents)).error is None
+    alice = SERVER.child(Kind.USER, "alice")
+    cancelled = rig.accepted(rig.control.delete_user(Call(), alice))
+    with rig.store.transaction() as tx:
+        assert tx.contents(SERVER).groups[0].spec.members == (), "what is being deleted is no member any more"
+        tx.request_cancel(cancelled.id)
+    rig.drain()
+    kept = rig.find(group)
+    assert kept is not None
+    assert kept.spec.members == ("alice",)
+    assert rig.finished(rig.accepted(rig.control.delete_user(Call(), alice))).error is None
+    left = rig.find(group)
+    assert left is not None
+    assert left.spec.members == ()
+    assert left.generation == left.observed_generation == 2
+
+
+def test_a_check_does_not_outlive_its_file_server(rig: Rig) -> None:
+    rig.ready_server()
+    rig.accepted(rig.control.delete_file_server(Call(), SERVER, force=False, delete_data=False))
+    rig.worker.check(SERVER)
+    rig.drain()
+    with rig.store.snapshot() as tx:
+        assert tx.pending_count() == 0
