@@ -39,11 +39,11 @@ test: install ## Every test
 bench: install ## Measure, and write docs/benchmarks.md
 	$(PY) -m tests.bench --write docs/benchmarks.md
 
-run: install ## The whole product on this machine: DETACH=1 MODE=native NETNS=name
-	@$(PY) -m packaging.stack run $(if $(DETACH),--detach) --mode $(or $(MODE),native) $(if $(NETNS),--netns $(NETNS))
+run: install ## The whole product on this machine: DETACH=1 MODE=native NETNS=name STATE=var
+	@$(PY) -m packaging.stack run $(if $(DETACH),--detach) --mode $(or $(MODE),native) $(if $(NETNS),--netns $(NETNS)) $(if $(STATE),--state $(STATE))
 
 stop: ## End what `make run DETACH=1` started
-	@if [ -x $(PY) ]; then $(PY) -m packaging.stack stop; fi
+	@if [ -x $(PY) ]; then $(PY) -m packaging.stack stop $(if $(STATE),--state $(STATE)); fi
 
 lock: install ## Accept the contract as it is now: protos/lock.binpb
 	.venv/bin/buf build -o protos/lock.binpb

@@ -37,7 +37,9 @@ def main() -> int:
         print(f"It runs already (pid {pid}). `make stop` ends it.", file=sys.stderr)
         return 2
     if arguments.netns:
-        netns.ensure(arguments.netns)
+        if netns.ensure(arguments.netns):
+            places.run.mkdir(parents=True, exist_ok=True)
+            places.made_netns.write_text(arguments.netns)
         if not netns.inside(arguments.netns):
             command = netns.command(arguments.netns, [sys.executable, "-m", MARKER.split()[0], *sys.argv[1:]])
             os.execvp(command[0], command)
@@ -114,6 +116,9 @@ def run(places: Places, namespace: str) -> int:
         gateway.stop()
         native.stop()
         places.close()
+        if places.made_netns.exists():
+            netns.remove(places.made_netns.read_text())
+            places.made_netns.unlink()
         (places.run / "stack.pid").unlink(missing_ok=True)
     return 0
 

@@ -7,11 +7,18 @@ import subprocess
 from pathlib import Path
 
 
-def ensure(name: str) -> None:
-    """Makes the namespace if there is none, with its loopback up."""
-    if not Path(f"/run/netns/{name}").exists():
+def ensure(name: str) -> bool:
+    """Makes the namespace if there is none, with its loopback up; whether it was made."""
+    made = not Path(f"/run/netns/{name}").exists()
+    if made:
         subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+    return made
+
+
+def remove(name: str) -> None:
+    """Takes the namespace's name away; the kernel ends it when nobody is in it any more."""
+    subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 def inside(name: str) -> bool:

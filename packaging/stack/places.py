@@ -52,6 +52,11 @@ class Places:
         return self.state / "run"
 
     @property
+    def made_netns(self) -> Path:
+        """Holds the name of the network namespace, if it was not there before us."""
+        return self.run / "netns"
+
+    @property
     def client_config(self) -> Path:
         """The file by which the command line finds the gateway."""
         return self.state / "client.toml"

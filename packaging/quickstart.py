@@ -1,0 +1,146 @@
+"""Makes `docs/quickstart.md`: runs a session for real and writes down what was said and answered.
+
+`python -m packaging.quickstart --write FILE`. What differs from run to run (paths, ids, times) is written as a placeholder,
+so that a test can run the session again and compare every line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Some prose and the commands below it, each one line of bash."""
+
+    title: str
+    prose: str
+    commands: Sequence[str]
+
+
+SESSION = (
+    Passage(
+        "From nothing to a share",
+        "As root, in the clone. `make run` sets everything up and starts the gateway, the native backend and a private smbd;\n"
+        "`DETACH=1` gives the shell back when they are ready.",
+        ["make --no-print-directory run DETACH=1", "alias pvesmb=.venv/bin/pvesmb", "pvesmb share list"],
+    ),
+    Passage(
+        "A share with a size",
+        "Its size is its quota: the share is a volume of its own.",
+        ["pvesmb share create projects --size 1GiB --user demo --comment 'Current projects'", "pvesmb share list"],
+    ),
+    Passage(
+        "A client writes and reads",
+        "Any SMB client will do; this one reads the password from its environment.",
+        [
+            "export PASSWD=$(cat $STATE/etc/demo.password)",
+            "echo 'made on Monday' > /tmp/pvesmb-plan.txt",
+            "smbclient //127.0.0.1/projects -p $SMB_PORT -U demo -c 'put /tmp/pvesmb-plan.txt plan.txt'",
+            "smbclient //127.0.0.1/projects -p $SMB_PORT -U demo -c 'get plan.txt /tmp/pvesmb-back.txt'",
+            "cat /tmp/pvesmb-back.txt",
+        ],
+    ),
+    Passage(
+        "The backend is killed while ten shares are made",
+        "Ten creates are sent off, and the backend is killed with SIGKILL. The client says the same request again, with the\n"
+        "same request id, until a backend is there; operations that were under way are taken up where the world stands.",
+        [
+            "for i in 0 1 2 3 4 5 6 7 8 9; do pvesmb share create batch$i --user demo >/dev/null & done; sleep 1;"
+            " kill -9 $(cat $STATE/run/native.pid); wait",
+            "pvesmb share list",
+            "smbclient //127.0.0.1/batch7 -p $SMB_PORT -U demo -c 'put /tmp/pvesmb-plan.txt plan.txt'",
+            "cat $STATE/data/files/batch7/plan.txt",
+        ],
+    ),
+    Passage(
+        "The end",
+        "Deleting a share keeps its files unless `--delete-data` is given. State survives `make stop`.",
+        ["pvesmb share delete projects --delete-data --yes", "pvesmb share list", "make --no-print-directory stop"],
+    ),
+)
+
+_MASKS = (
+    (re.compile(r"gateway=127\.0\.0\.1:\d+"), "gateway=127.0.0.1:7443"),
+    (re.compile(r"operations/[0-9a-f]{32}"), "operations/<id>"),
+    (re.compile(r"\([\d.]+ [kK][ib/a-zA-Z]*/s(?:ec)?\)"), "(…)"),
+    (re.compile(r"\(average [\d.]+ [kK][ib/a-zA-Z]*/s(?:ec)?\)"), "(…)"),
+)
+
+
+def run(state: Path) -> str:
+    """Runs the session with its state there, and gives the document. RuntimeError if a command fails."""
+    environment = {**os.environ, "STATE": str(state), "PVESMB_CONFIG": str(state / "client.toml"), "COLUMNS": "120"}
+    with subprocess.Popen(
+        ["bash", "--norc", "-O", "expand_aliases"],
+        cwd=CLONE,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        text = ["# Quickstart", "", "Made by `make quickstart`, which runs what it shows; the tests run it too.", ""]
+        try:
+            for passage in SESSION:
+                text += [f"## {passage.title}", "", passage.prose, "", "```console"]
+                for command in passage.commands:
+                    output = _say(shell, command)
+                    port = re.search(r"share=//127\.0\.0\.1:(\d+)/", output)
+                    if port:
+                        _say(shell, f"SMB_PORT={port[1]}")
+                    text += [f"# {command}".replace("$STATE", "var"), *_masked(output, state)]
+                text += ["```", ""]
+        finally:
+            shell.stdin.close()
+            subprocess.run(["make", "stop"], cwd=CLONE, env=environment, capture_output=True, check=True)
+    return "\n".join(text)
+
+
+def _say(shell: subprocess.Popen[str], command: str) -> str:
+    """What the shell answers to one command, which must succeed."""
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    end = f"end-{os.urandom(8).hex()}"
+    shell.stdin.write(f"{command}\necho {end} $?\n")
+    shell.stdin.flush()
+    lines: list[str] = []
+    for line in shell.stdout:
+        if line.startswith(end):
+            if line.split()[1] != "0":
+                raise RuntimeError(f"{command}: status {line.split()[1]}\n{''.join(lines)}")
+            return "".join(lines)
+        lines.append(line)
+    raise RuntimeError(f"{command}: the shell ended\n{''.join(lines)}")
+
+
+def _masked(output: str, state: Path) -> list[str]:
+    output = output.replace(os.path.relpath(state, CLONE), "var").replace(str(state), "var")
+    for pattern, placeholder in _MASKS:
+        output = pattern.sub(placeholder, output)
+    return [line.rstrip() for line in output.splitlines() if not line.startswith("Try next:")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="quickstart", description=__doc__)
+    parser.add_argument("--write", type=Path, required=True, help="the document")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pvesmb-quickstart-") as base:
+        os.chmod(base, 0o755)
+        document = run(Path(base) / "var")
+    arguments.write.write_text(document)
+
+
+if __name__ == "__main__":
+    main()
