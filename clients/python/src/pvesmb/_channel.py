@@ -53,12 +53,13 @@ class Caller:
     target: str
     token: str = ""
     pace: Pace = Pace()
+    timeout: float = CALL_SECONDS
 
-    def read(self, method: Callable[..., T], request: Any, *, timeout: float = CALL_SECONDS) -> T:
+    def read(self, method: Callable[..., T], request: Any, *, more_time: float = 0.0) -> T:
         """Calls a method that changes nothing; gRPC itself tries it again by the shipped service config."""
         metadata = [("authorization", f"Bearer {self.token}")] if self.token else None
         try:
-            return method(request, timeout=timeout, metadata=metadata)
+            return method(request, timeout=self.timeout + more_time, metadata=metadata)
         except grpc.RpcError as error:
             raise from_rpc(error, self.target) from None
 

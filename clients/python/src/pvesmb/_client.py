@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from google.longrunning import operations_pb2_grpc
 
-from pvesmb._channel import Caller, Pace, open_channel
+from pvesmb._channel import CALL_SECONDS, Caller, Pace, open_channel
 from pvesmb._config import Settings, Tls, check_target, find, read_token
 from pvesmb._kinds import FileServers, Groups, Shares, Users
 from pvesmb._lists import Listing
@@ -20,7 +20,8 @@ class Client:
 
     `target` is `host:port` or `unix:/path`. Without it (and without `settings`) the gateway is found as the command line
     finds it, see `pvesmb.find`. `tls` names the PEM files to use, `token` is a bearer token. Plain text is spoken on a unix
-    socket; to a gateway on this machine's loopback only if `insecure_loopback` says so.
+    socket; to a gateway on this machine's loopback only if `insecure_loopback` says so. `timeout` is the deadline of each
+    call in seconds; waiting for operations is apart.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Client:
         token: str | None = None,
         insecure_loopback: bool = False,
         settings: Settings | None = None,
+        timeout: float = CALL_SECONDS,
         pace: Pace | None = None,
     ) -> None:
         if settings is None:
@@ -43,7 +45,7 @@ class Client:
         if token is None and settings.token_file is not None:
             token = read_token(settings.token_file)
         self._channel = open_channel(self.settings)
-        caller = Caller(self._channel, self.settings.gateway, token or "", pace or Pace())
+        caller = Caller(self._channel, self.settings.gateway, token or "", pace or Pace(), timeout)
         link = Link(caller, operations_pb2_grpc.OperationsStub(self._channel))
         self.backends = Backends(link)
         self.file_servers = FileServers(link)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 
-from pvesmb._channel import CALL_SECONDS, Caller
+from pvesmb._channel import Caller
 from pvesmb._errors import DeadlineExceeded, OperationTimeout, PvesmbError, Unavailable, Unimplemented, from_status
 from pvesmb.v1.operation_metadata_pb2 import OperationMetadata
 
@@ -142,6 +142,6 @@ class OperationHandle(Generic[T]):
         wait.FromMilliseconds(max(1, int(seconds * 1000)))
         request = operations_pb2.WaitOperationRequest(name=self.name, timeout=wait)
         try:
-            self._operation = self._caller.read(self._stub.WaitOperation, request, timeout=seconds + CALL_SECONDS)
+            self._operation = self._caller.read(self._stub.WaitOperation, request, more_time=seconds)
         except Unimplemented:
             self.refresh()
