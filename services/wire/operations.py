@@ -21,7 +21,7 @@ from services.core.domain.operation import Operation, OperationState, Verb
 from services.core.domain.resource import Resource
 from services.core.errors import InvalidField, NotFound, PreconditionFailed, PvesmbError
 from services.core.store import Store
-from services.core.store.transaction import from_snapshot
+from services.core.store.rows import from_snapshot
 from services.core.worker import Worker
 from services.kit.status import to_status
 from services.wire import conversions, enums, lists

@@ -14,7 +14,7 @@ from services.core.runs.base import Unit, typed, with_problem
 from services.core.runs.removal import Removal
 from services.core.steps import Work
 from services.core.store import Transaction
-from services.core.store.transaction import snapshot_of
+from services.core.store.rows import snapshot_of
 
 
 class Making(Removal):

@@ -16,7 +16,7 @@ from services.core.errors import PvesmbError
 from services.core.runs.base import CONTENTS, Unit, typed
 from services.core.runs.removal import Removal
 from services.core.steps import Change, Drift, Work
-from services.core.store.transaction import snapshot_of
+from services.core.store.rows import snapshot_of
 
 log = logging.getLogger(__name__)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from services.core.codec import SPECS, decode, encode
 from services.core.domain.account import GroupSpec
-from services.core.domain.names import Kind, Name, parse_name
-from services.core.domain.operation import Operation, OperationState, StepProgress, StepState, Verb
-from services.core.domain.resource import Condition, Resource, State
+from services.core.domain.names import Kind, Name
+from services.core.domain.operation import Operation, OperationState, Verb
+from services.core.domain.resource import Resource, State
 from services.core.errors import AlreadyExists, NotFound, PreconditionFailed
 from services.core.steps import Claim, Contents
+from services.core.store.rows import operation_of, operation_values, resource_of, resource_values
 from services.core.store.tables import claims, counters, operations, requests, resources, secrets
 
 
@@ -33,7 +33,7 @@ class Transaction:
         )
         row = self._c.execute(query.with_for_update() if lock else query).first()
         # The key finds what differs by case only; as a name that is somebody else.
-        return _resource(row) if row is not None and row.last == name.last else None
+        return resource_of(row) if row is not None and row.last == name.last else None
 
     def get(self, name: Name, *, lock: bool = False) -> Resource[Any]:
         """Like `find`, but `NotFound` when there is none."""
@@ -45,7 +45,7 @@ class Transaction:
     def by_uid(self, uid: str, *, lock: bool = False) -> Resource[Any] | None:
         query = select(resources).where(resources.c.uid == uid)
         row = self._c.execute(query.with_for_update() if lock else query).first()
-        return _resource(row) if row is not None else None
+        return resource_of(row) if row is not None else None
 
     def page(self, kind: Kind, parent: str, *, after: str, limit: int) -> list[Resource[Any]]:
         """The next resources of a collection after the one with the key `after`, by their keys."""
@@ -55,12 +55,12 @@ class Transaction:
             .order_by(resources.c.key)
             .limit(limit)
         )
-        return [_resource(row) for row in self._c.execute(query)]
+        return [resource_of(row) for row in self._c.execute(query)]
 
     def servers(self) -> list[Resource[Any]]:
         """Every file server."""
         query = select(resources).where(resources.c.kind == Kind.FILE_SERVER.value).order_by(resources.c.name)
-        return [_resource(row) for row in self._c.execute(query)]
+        return [resource_of(row) for row in self._c.execute(query)]
 
     def members(self, server: Name, *kinds: Kind) -> list[Resource[Any]]:
         """What is in a file server, by kind and key."""
@@ -69,7 +69,7 @@ class Transaction:
             .where(resources.c.server == str(server), resources.c.kind.in_([kind.value for kind in kinds]))
             .order_by(resources.c.kind, resources.c.key)
         )
-        return [_resource(row) for row in self._c.execute(query)]
+        return [resource_of(row) for row in self._c.execute(query)]
 
     def contents(self, server: Name) -> Contents:
         """The desired contents of a file server, without what is being deleted: neither as a resource of its own nor as
@@ -84,16 +84,14 @@ class Transaction:
         """Adds a resource; `AlreadyExists` if there is one of that name, or one that differs by case only."""
         try:
             with self._c.begin_nested():
-                self._c.execute(insert(resources).values(operation=operation, **_resource_values(resource)))
+                self._c.execute(insert(resources).values(operation=operation, **resource_values(resource)))
         except IntegrityError:
             name = resource.name
             raise AlreadyExists(f"{name} exists already", metadata={"name": str(name)}) from None
 
     def save(self, resource: Resource[Any]) -> None:
         """Writes every field of a resource that is there."""
-        self._c.execute(
-            update(resources).where(resources.c.name == str(resource.name)).values(**_resource_values(resource))
-        )
+        self._c.execute(update(resources).where(resources.c.name == str(resource.name)).values(**resource_values(resource)))
 
     def drop(self, name: Name) -> None:
         """Forgets a resource. A user leaves its groups, a file server takes the checks with it that waited for it."""
@@ -123,7 +121,7 @@ class Transaction:
 
     def occupied_by(self, operation: str) -> list[Resource[Any]]:
         query = select(resources).where(resources.c.operation == operation).order_by(resources.c.kind, resources.c.key)
-        return [_resource(row) for row in self._c.execute(query)]
+        return [resource_of(row) for row in self._c.execute(query)]
 
     def next_number(self, name: str, first: int) -> int:
         """A number that this counter never gave before, `first` at the beginning."""
@@ -138,15 +136,15 @@ class Transaction:
     # Operations
 
     def add_operation(self, operation: Operation) -> None:
-        self._c.execute(insert(operations).values(lease_owner="", lease_until=0.0, **_operation_values(operation)))
+        self._c.execute(insert(operations).values(lease_owner="", lease_until=0.0, **operation_values(operation)))
 
     def operation(self, id: str) -> Operation | None:
         row = self._c.execute(select(operations).where(operations.c.id == id)).first()
-        return _operation(row) if row is not None else None
+        return operation_of(row) if row is not None else None
 
     def save_operations(self, changed: Sequence[Operation]) -> None:
         for operation in changed:
-            values = _operation_values(operation)
+            values = operation_values(operation)
             # A cancel that came meanwhile is not overwritten.
             del values["cancel_requested"]
             self._c.execute(update(operations).where(operations.c.id == operation.id).values(**values))
@@ -164,7 +162,7 @@ class Transaction:
         query = select(operations).order_by(operations.c.seq.desc()).limit(limit)
         if after:
             query = query.where(operations.c.seq < after)
-        return [(row.seq, _operation(row)) for row in self._c.execute(query)]
+        return [(row.seq, operation_of(row)) for row in self._c.execute(query)]
 
     def drop_operation(self, id: str) -> None:
         self._c.execute(delete(secrets).where(secrets.c.operation == id))
@@ -179,7 +177,7 @@ class Transaction:
         query = select(operations).where(
             operations.c.server == str(server), operations.c.state != OperationState.DONE.value
         )
-        return [_operation(row) for row in self._c.execute(query.order_by(operations.c.seq))]
+        return [operation_of(row) for row in self._c.execute(query.order_by(operations.c.seq))]
 
     # Taking work: one worker for each file server at a time
 
@@ -207,7 +205,7 @@ class Transaction:
             mine = sorted(rows, key=lambda row: row.seq)
             if any(row.lease_until > now for row in mine):
                 continue
-            found = [_operation(row) for row in mine]
+            found = [operation_of(row) for row in mine]
             taken = found[: batch(found)]
             return [self._take(operation, owner, now, seconds) for operation in taken]
         return []
@@ -305,101 +303,3 @@ class Transaction:
 
 def _with_members(group: Resource[GroupSpec], members: Sequence[str]) -> Resource[GroupSpec]:
     return replace(group, spec=replace(group.spec, members=tuple(members)))
-
-
-def _resource(row: Row[Any]) -> Resource[Any]:
-    kind = Kind(row.kind)
-    return Resource(
-        name=parse_name(row.name, kind),
-        uid=row.uid,
-        spec=decode(SPECS[kind], row.spec),
-        state=State(row.state),
-        generation=row.generation,
-        observed_generation=row.observed_generation,
-        create_time=row.create_time,
-        update_time=row.update_time,
-        assigned=row.assigned,
-        conditions=tuple(decode(Condition, item) for item in row.conditions),
-    )
-
-
-def _resource_values(resource: Resource[Any]) -> dict[str, Any]:
-    name = resource.name
-    return {
-        "name": str(name),
-        "kind": name.kind.value,
-        "parent": name.parent,
-        "server": str(name.server),
-        "last": name.last,
-        "key": name.key,
-        "uid": resource.uid,
-        "spec": encode(resource.spec),
-        "assigned": dict(resource.assigned),
-        "conditions": encode(resource.conditions),
-        "state": resource.state.value,
-        "generation": resource.generation,
-        "observed_generation": resource.observed_generation,
-        "create_time": resource.create_time,
-        "update_time": resource.update_time,
-    }
-
-
-def _operation(row: Row[Any]) -> Operation:
-    return Operation(
-        id=row.id,
-        target=parse_name(row.target, Kind(row.kind)),
-        verb=Verb(row.verb),
-        state=OperationState(row.state),
-        create_time=row.create_time,
-        start_time=row.start_time,
-        end_time=row.end_time,
-        steps=tuple(StepProgress(name, StepState(state), detail) for name, state, detail in row.steps),
-        cancel_requested=row.cancel_requested,
-        attempts=row.attempts,
-        request_id=row.request_id,
-        principal=row.principal,
-        options=row.options,
-        previous=row.previous,
-        error=row.error,
-        result=row.result,
-    )
-
-
-def _operation_values(operation: Operation) -> dict[str, Any]:
-    return {
-        "id": operation.id,
-        "target": str(operation.target),
-        "kind": operation.target.kind.value,
-        "server": str(operation.target.server),
-        "verb": operation.verb.value,
-        "state": operation.state.value,
-        "create_time": operation.create_time,
-        "start_time": operation.start_time,
-        "end_time": operation.end_time,
-        "steps": [[step.name, step.state.value, step.detail] for step in operation.steps],
-        "cancel_requested": operation.cancel_requested,
-        "attempts": operation.attempts,
-        "request_id": operation.request_id,
-        "principal": operation.principal,
-        "options": dict(operation.options),
-        "previous": operation.previous,
-        "error": operation.error,
-        "result": operation.result,
-    }
-
-
-def snapshot_of(resource: Resource[Any]) -> Mapping[str, Any]:
-    """A resource as JSON, for an operation's result."""
-    return _resource_values(resource)
-
-
-def from_snapshot(data: Mapping[str, Any]) -> Resource[Any]:
-    """The resource that `snapshot_of` had been given."""
-    return _resource(_Snapshot(data))  # type: ignore[arg-type]
-
-
-class _Snapshot:
-    """JSON that is read like a row."""
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self.__dict__.update(data)

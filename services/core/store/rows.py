@@ -1,0 +1,111 @@
+"""Rows of the store to the domain's objects and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row
+
+from services.core.codec import SPECS, decode, encode
+from services.core.domain.names import Kind, parse_name
+from services.core.domain.operation import Operation, OperationState, StepProgress, StepState, Verb
+from services.core.domain.resource import Condition, Resource, State
+
+
+def resource_of(row: Row[Any]) -> Resource[Any]:
+    kind = Kind(row.kind)
+    return Resource(
+        name=parse_name(row.name, kind),
+        uid=row.uid,
+        spec=decode(SPECS[kind], row.spec),
+        state=State(row.state),
+        generation=row.generation,
+        observed_generation=row.observed_generation,
+        create_time=row.create_time,
+        update_time=row.update_time,
+        assigned=row.assigned,
+        conditions=tuple(decode(Condition, item) for item in row.conditions),
+    )
+
+
+def resource_values(resource: Resource[Any]) -> dict[str, Any]:
+    name = resource.name
+    return {
+        "name": str(name),
+        "kind": name.kind.value,
+        "parent": name.parent,
+        "server": str(name.server),
+        "last": name.last,
+        "key": name.key,
+        "uid": resource.uid,
+        "spec": encode(resource.spec),
+        "assigned": dict(resource.assigned),
+        "conditions": encode(resource.conditions),
+        "state": resource.state.value,
+        "generation": resource.generation,
+        "observed_generation": resource.observed_generation,
+        "create_time": resource.create_time,
+        "update_time": resource.update_time,
+    }
+
+
+def operation_of(row: Row[Any]) -> Operation:
+    return Operation(
+        id=row.id,
+        target=parse_name(row.target, Kind(row.kind)),
+        verb=Verb(row.verb),
+        state=OperationState(row.state),
+        create_time=row.create_time,
+        start_time=row.start_time,
+        end_time=row.end_time,
+        steps=tuple(StepProgress(name, StepState(state), detail) for name, state, detail in row.steps),
+        cancel_requested=row.cancel_requested,
+        attempts=row.attempts,
+        request_id=row.request_id,
+        principal=row.principal,
+        options=row.options,
+        previous=row.previous,
+        error=row.error,
+        result=row.result,
+    )
+
+
+def operation_values(operation: Operation) -> dict[str, Any]:
+    return {
+        "id": operation.id,
+        "target": str(operation.target),
+        "kind": operation.target.kind.value,
+        "server": str(operation.target.server),
+        "verb": operation.verb.value,
+        "state": operation.state.value,
+        "create_time": operation.create_time,
+        "start_time": operation.start_time,
+        "end_time": operation.end_time,
+        "steps": [[step.name, step.state.value, step.detail] for step in operation.steps],
+        "cancel_requested": operation.cancel_requested,
+        "attempts": operation.attempts,
+        "request_id": operation.request_id,
+        "principal": operation.principal,
+        "options": dict(operation.options),
+        "previous": operation.previous,
+        "error": operation.error,
+        "result": operation.result,
+    }
+
+
+def snapshot_of(resource: Resource[Any]) -> Mapping[str, Any]:
+    """A resource as JSON, for an operation's result."""
+    return resource_values(resource)
+
+
+def from_snapshot(data: Mapping[str, Any]) -> Resource[Any]:
+    """The resource that `snapshot_of` had been given."""
+    return resource_of(_Snapshot(data))  # type: ignore[arg-type]
+
+
+class _Snapshot:
+    """JSON that is read like a row."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.__dict__.update(data)
