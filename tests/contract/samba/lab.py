@@ -86,7 +86,7 @@ class Lab:
         os.mkdir(self.data, 0o755)
         run = f"{base}/run"
         names = ("private", "state", "lock", "cache", "pid", "ncalrpc", "log", "probe")
-        places = {f"{name}_dir": f"{run}/{name}" for name in names}
+        places: dict[str, Any] = {f"{name}_dir": f"{run}/{name}" for name in names}
         self.files = Layout(
             conf=f"{run}/smb.conf",
             passwd=f"{run}/passwd",

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.unit.samba import builders
 pytestmark = pytest.mark.root
 
 
-def error_of(lab: Lab, **fields: object) -> PvesmbError:
+def error_of(lab: Lab, **fields: Any) -> PvesmbError:
     """The error of a share with these fields; a sound share of the same batch must go well."""
     bad, good = lab.change(lab.share("bad", "alice:read", **fields)), lab.change(lab.share("good", "alice:read"))
     lab.apply(bad, good)
