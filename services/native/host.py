@@ -122,7 +122,7 @@ def replace_file(path: str, data: bytes, mode: int) -> None:
     """Atomic and durable: after a crash at any point there is the old file or the new one."""
     directory, base = os.path.split(path)
     temporary = os.path.join(directory, f".{base[:200]}.{secrets.token_hex(8)}")
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         try:
             os.fchmod(fd, mode)

@@ -66,6 +66,8 @@ def test_a_killed_smbd_is_restarted_and_told(
 ) -> None:
     supervisor.start(server)
     for count in (1, 2):
+        # Makes smbd start a helper that outlives it and leads a session too.
+        listing(settings, server)
         before = pid(settings, server)
         os.kill(before, signal.SIGKILL)
         events.await_count(server.uid, "SmbdRestarted", count)
