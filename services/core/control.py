@@ -21,6 +21,7 @@ from services.core.domain.share import DirectoryStorage, GuestAccess, PrincipalK
 from services.core.errors import (
     AlreadyExists,
     EtagMismatch,
+    FeatureNotAvailable,
     InvalidField,
     LimitReached,
     PreconditionFailed,
@@ -224,6 +225,7 @@ class Control:
         def change(tx: Transaction, op: Operation) -> Resource[Any]:
             self._parent(tx, name.server)
             user = self._lock(tx, name, call, op.id)
+            _refuse_if([user] if user.state is State.DELETING else [], f"{name} is being removed", "is being removed")
             tx.put_secret(user.uid, op.id, self._vault.seal(password, user.uid))
             tx.save(replace(user, state=State.UPDATING))
             return user
@@ -246,13 +248,13 @@ class Control:
 
         def change(tx: Transaction, op: Operation) -> Resource[Any]:
             self._parent(tx, server)
-            return self._create_group(tx, op, name, spec)
+            return self._create_group(tx, op, name, spec, "group")
 
         return self._run(call, name, Verb.CREATE, change)
 
     def update_group(self, call: Call, name: Name, merge: Callable[[Resource[Any]], GroupSpec]) -> Answer:
         def check(tx: Transaction, _old: Resource[GroupSpec], spec: GroupSpec) -> None:
-            self._check_members(tx, name.server, spec)
+            self._check_members(tx, name.server, spec, "group")
 
         return self._update(call, name, merge, check)
 
@@ -292,8 +294,10 @@ class Control:
         planned: list[Planned] = []
         try:
             with self._store.transaction() as tx:
-                if call.request_id and (earlier := self._repeated(tx, call, now)) is not None:
-                    return earlier
+                if call.request_id:
+                    tx.hold_request(call.request_id)
+                    if (earlier := self._repeated(tx, call, now)) is not None:
+                        return earlier
                 before = tx.find(target)
                 change(tx, op)
                 if call.validate_only:
@@ -340,8 +344,7 @@ class Control:
             if name.kind is not Kind.FILE_SERVER:
                 self._parent(tx, name.server)
             old = self._lock(tx, name, call, op.id)
-            if old.state is State.DELETING:
-                raise PreconditionFailed(f"{name} is being removed", violations=[Violation(str(name), "is being removed")])
+            _refuse_if([old] if old.state is State.DELETING else [], f"{name} is being removed", "is being removed")
             spec = merge(old)
             check(tx, old, spec)
             new = replace(old, state=State.UPDATING)
@@ -396,9 +399,9 @@ class Control:
         tx.put_secret(user.uid, op.id, self._vault.seal(password, user.uid))
         return user
 
-    def _create_group(self, tx: Transaction, op: Operation, name: Name, spec: GroupSpec) -> Resource[Any]:
+    def _create_group(self, tx: Transaction, op: Operation, name: Name, spec: GroupSpec, field: str) -> Resource[Any]:
         self._check_account_free(tx, name)
-        self._check_members(tx, name.server, spec)
+        self._check_members(tx, name.server, spec, field)
         group = self._new(name, spec, {"unix_id": self._number(tx)})
         tx.insert(group, op.id)
         return group
@@ -411,11 +414,11 @@ class Control:
                 f"{other} exists, and a user and a group cannot have one name", metadata={"name": str(other)}
             )
 
-    def _check_members(self, tx: Transaction, server: Name, spec: GroupSpec) -> None:
+    def _check_members(self, tx: Transaction, server: Name, spec: GroupSpec, field: str) -> None:
         users = tx.contents(server).named(Kind.USER)
         for i, member in enumerate(spec.members):
             if member not in users:
-                raise InvalidField.of(f"group.members[{i}]", f"the file server has no user {member!r}")
+                raise InvalidField.of(f"{field}.members[{i}]", f"the file server has no user {member!r}")
 
     def _check_share(self, tx: Transaction, server: Resource[FileServerSpec], id: str, spec: ShareSpec, field: str) -> None:
         _below(field, lambda: self._mode.check_share(server, id, spec))
@@ -441,7 +444,7 @@ class Control:
             self._create_user(tx, op, server.name.child(Kind.USER, id), user, password)
         for i, (id, group) in enumerate(new.groups.items()):
             check_id(Kind.GROUP, id, f"groups[{i}].group_id")
-            self._create_group(tx, op, server.name.child(Kind.GROUP, id), group)
+            self._create_group(tx, op, server.name.child(Kind.GROUP, id), group, f"groups[{i}].group")
         for i, (id, share) in enumerate(new.shares.items()):
             check_id(Kind.SHARE, id, f"shares[{i}].share_id")
             self._check_share(tx, server, id, share, f"shares[{i}].share")
@@ -453,7 +456,7 @@ def _below(prefix: str, check: Callable[[], None]) -> None:
     """Runs a check whose field paths are relative to `prefix`."""
     try:
         check()
-    except InvalidField as error:
+    except (InvalidField, FeatureNotAvailable) as error:
         raise error.below(prefix) from None
 
 

@@ -109,6 +109,11 @@ class FeatureNotAvailable(PvesmbError):
     def of(cls, field: str, why: str = "is not available yet") -> FeatureNotAvailable:
         return cls(f"{field} {why}", metadata={"field": field})
 
+    def below(self, prefix: str) -> FeatureNotAvailable:
+        """The same error seen from a message that holds this one at `prefix`."""
+        field = self.metadata["field"]
+        return FeatureNotAvailable.of(f"{prefix}.{field}", self.message.removeprefix(f"{field} "))
+
 
 class MethodUnknown(PvesmbError):
     code = Code.UNIMPLEMENTED

@@ -44,11 +44,19 @@ def after(token: str, scope: str) -> str:
         return ""
     try:
         digest, place = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         digest, place = None, None
-    if digest != _digest(scope) or not isinstance(place, str):
+    if digest != _digest(scope) or not isinstance(place, str) or not place.isprintable():
         raise PageTokenInvalid("the page token is not one of this list and filter")
     return place
+
+
+def after_number(token: str, scope: str) -> int:
+    """The same for a list that goes by numbers; 0 for no token."""
+    place = after(token, scope)
+    if place and re.fullmatch(r"[1-9][0-9]{0,17}", place) is None:
+        raise PageTokenInvalid("the page token is not one of this list and filter")
+    return int(place or 0)
 
 
 def _digest(scope: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from google.api import field_behavior_pb2
@@ -65,11 +65,3 @@ def _take(field: Any, wanted: Message, result: Message) -> None:
             getattr(result, name).CopyFrom(getattr(wanted, name))
     elif not field.has_presence or wanted.HasField(name):
         setattr(result, name, getattr(wanted, name))
-
-
-def refuse_set(message: Message, names: Iterable[str]) -> str | None:
-    """The first of these fields that is set in the message."""
-    for field, _ in message.ListFields():
-        if field.name in names:
-            return str(field.name)
-    return None

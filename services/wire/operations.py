@@ -128,9 +128,9 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
             raise InvalidField.of("filter", "operations cannot be filtered")
         size = lists.page_size(request.page_size)
         scope = f"{self._backend}/operations"
-        start = lists.after(request.page_token, scope)
+        start = lists.after_number(request.page_token, scope)
         with self._store.snapshot() as tx:
-            rows = tx.operations_page(after=int(start or 0), limit=size + 1)
+            rows = tx.operations_page(after=start, limit=size + 1)
         response = operations_pb2.ListOperationsResponse(
             operations=[self._messages.message(operation) for _, operation in rows[:size]]
         )

@@ -28,7 +28,7 @@ from pvesmb.v1 import (
 from services.core.control import Answer, Call, Control, NewContents
 from services.core.domain.names import Kind, Name, parse_backend, parse_name
 from services.core.domain.resource import Condition, Resource, Severity
-from services.core.errors import InvalidField, NotFound
+from services.core.errors import BackendUnknown, InvalidField, NotFound
 from services.core.ports import Vault
 from services.kit.identity import current
 from services.wire import conversions, lists
@@ -141,7 +141,7 @@ class BackendServicer(backend_service_pb2_grpc.BackendServiceServicer):
     def GetBackend(self, request: backend_service_pb2.GetBackendRequest, context: grpc.ServicerContext) -> Any:
         name = f"backends/{self._s.backend}"
         if request.name != name:
-            raise NotFound.of(request.name)
+            raise BackendUnknown(f"{request.name} is not this backend, which is {name}")
         return self._backend()
 
     def ListBackends(self, request: backend_service_pb2.ListBackendsRequest, context: grpc.ServicerContext) -> Any:

@@ -69,7 +69,7 @@ class Name:
 
 def parse_name(text: str, kind: Kind, field: str = "name") -> Name:
     """Parses the name of a resource of this kind; `InvalidField` at `field` if it is not one."""
-    parts = text.split("/")
+    parts = text.split("/") if text.isprintable() else []
     if len(parts) >= 4 and parts[0] == "backends" and parts[2] == "fileServers" and all(parts):
         if kind is Kind.FILE_SERVER and len(parts) == 4:
             return Name(parts[1], parts[3])

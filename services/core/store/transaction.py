@@ -241,6 +241,12 @@ class Transaction:
 
     # Requests
 
+    def hold_request(self, request_id: str) -> None:
+        """Lets no other transaction hold the same request until this one ends, so that of two repetitions which come at
+        once the second sees what the first did. SQLite has one writing transaction at a time anyway."""
+        if self._c.dialect.name == "postgresql":
+            self._c.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(request_id, 0))))
+
     def request(self, request_id: str, now: float) -> tuple[str, str] | None:
         """Fingerprint and operation of an earlier request that has not expired."""
         query = select(requests).where(requests.c.request_id == request_id, requests.c.expires > now)
