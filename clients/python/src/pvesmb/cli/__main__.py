@@ -72,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     as_json = "--json" in given
     try:
+        "\0".join(given).encode()
+    except UnicodeEncodeError:
+        _report(as_json, "INVALID_ARGUMENT", "an argument is not UTF-8", help="Give names and texts in UTF-8.")
+        return _exit.USAGE
+    try:
         status: Any = app(args=given, prog_name="pvesmb", standalone_mode=False)
         sys.stdout.flush()
     except PvesmbError as error:
@@ -96,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             as_json, "INTERNAL", f"unexpected {type(error).__name__}", help="PVESMB_DEBUG=1 shows more; please report it."
         )
         return _exit.GENERAL
+    if status == _exit.INTERRUPTED:
+        _report(as_json, "INTERRUPTED", "interrupted", help="`pvesmb operation list` shows what was begun.")
     return status if isinstance(status, int) else _exit.OK
 
 
@@ -115,13 +122,17 @@ def _failed(error: PvesmbError, as_json: bool) -> int:
 
 
 def _report(as_json: bool, code: str, message: str, **more: Any) -> None:
-    """The error on standard error: one JSON document, or lines for people."""
+    """The error on standard error: one JSON object that always has the same keys, or lines for people."""
     if as_json:
-        document({"error": {"code": code, "message": message, **{k: v for k, v in more.items() if v}}}, error=True)
+        empty: dict[str, Any] = {"reason": "", "message": message, "help": "", "metadata": {}, "fieldViolations": []}
+        document({"code": code, **empty, **{k: v for k, v in more.items() if v}}, error=True)
         return
     note(f"Error: {message}" + (f" ({more['reason']})" if more.get("reason") else ""))
     for violation in more.get("fieldViolations") or ():
-        note(f"  {violation['field']}: {violation['description']}")
+        text = f"{violation['field']}: {violation['description']}"
+        # An error about one field says the same as its message.
+        if text != message:
+            note(f"  {text}")
     if more.get("operation") and code != "INTERRUPTED":
         note(f"Operation: {more['operation']}")
     if more.get("help"):

@@ -55,7 +55,8 @@ class Interrupted(Exception):
     @property
     def help(self) -> str:
         if self.operation:
-            return f"`pvesmb operation wait {self.operation}` waits for it, `pvesmb operation cancel {self.operation}` cancels it."
+            name = self.operation
+            return f"`pvesmb operation wait {name}` waits for it, `pvesmb operation cancel {name}` cancels it."
         return (
             "Whether the change was accepted is not known. `pvesmb operation list` shows it; the same command with"
             f" --request-id {self.request_id} does not make it twice."

@@ -44,7 +44,7 @@ def show(
 ) -> None:
     """The list as JSON under `key`, or as a table. That it is not whole is said in both."""
     if session.as_json:
-        document({key: [as_dict(m) for m in messages], **({"unreachable": list(unreachable)} if unreachable else {})})
+        document({key: [as_dict(m) for m in messages], "unreachable": list(unreachable)})
         return
     table(columns, rows, "There are none.")
     if unreachable:

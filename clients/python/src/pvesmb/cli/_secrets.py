@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -70,9 +71,18 @@ def _ask(user: str) -> str:
         raise InvalidArgument(
             "there is no terminal to ask for the password", help="Give it by --password-stdin or --password-fd N."
         )
-    first = getpass.getpass(f"Password for {user}: ", stream=sys.stderr)
+    with warnings.catch_warnings():
+        # Where a terminal cannot hide what is typed, getpass would only warn.
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            first = getpass.getpass(f"Password for {user}: ", stream=sys.stderr)
+            second = getpass.getpass("The same again: ", stream=sys.stderr) if first else ""
+        except getpass.GetPassWarning:
+            raise InvalidArgument("the terminal cannot hide a password", help="Use --password-stdin.") from None
+        except EOFError:
+            raise InvalidArgument("no password was typed") from None
     if not first:
         raise InvalidArgument("the password is empty")
-    if first != getpass.getpass("The same again: ", stream=sys.stderr):
+    if first != second:
         raise InvalidArgument("the two passwords differ")
     return first

@@ -166,9 +166,11 @@ class Storage:
 
 
 @dataclass
-class Removals:
-    """What an update takes away."""
+class Changes:
+    """What an update adds to the rules, and what it takes away."""
 
+    add_user: Annotated[Texts, _many("NAME[:LEVEL]", "The same as --user", _RIGHTS)] = field(default_factory=list)
+    add_group: Annotated[Texts, _many("NAME[:LEVEL]", "The same as --group", _RIGHTS)] = field(default_factory=list)
     remove_user: Annotated[Texts, _many("NAME", "Take a user's rule away", _RIGHTS)] = field(default_factory=list)
     remove_group: Annotated[Texts, _many("NAME", "Take a group's rule away", _RIGHTS)] = field(default_factory=list)
     remove_option: Annotated[Texts, _many("NAME", "Take an smb.conf option away")] = field(default_factory=list)

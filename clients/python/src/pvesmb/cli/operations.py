@@ -42,8 +42,7 @@ def listing(
     found = list(listing)
     silent = listing.unreachable
     if session.as_json:
-        missing = {"unreachable": silent} if silent else {}
-        document({"operations": [operation_dict(handle) for handle in found], **missing})
+        document({"operations": [operation_dict(handle) for handle in found], "unreachable": silent})
         return
     rows = [
         (

@@ -10,7 +10,7 @@ from pvesmb.cli import _complete
 from pvesmb.cli._command import Changing, Session, command
 from pvesmb.cli._confirm import Sure
 from pvesmb.cli._parse import EveryoneLevel, Level
-from pvesmb.cli._share_fields import Fields, Removals, Storage
+from pvesmb.cli._share_fields import Changes, Fields, Storage
 from pvesmb.cli.servers import Etag
 
 app = typer.Typer(help="Shares of file servers.", no_args_is_help=True)
@@ -97,15 +97,17 @@ def get(session: Session, name: Name, server: Server = "") -> None:
 
 @app.command("update")
 @command
-def update(session: Changing, name: Name, fields: Fields, removals: Removals, server: Server = "", etag: Etag = "") -> None:
+def update(session: Changing, name: Name, fields: Fields, changes: Changes, server: Server = "", etag: Etag = "") -> None:
     """Change a share: only what the options name. Rights, labels and options that are not named stay."""
     from pvesmb.cli._edit import update
 
     def fill(share: Any) -> list[str]:
-        return removals.apply(share) + fields.fill(share, resize=True)
+        return changes.apply(share) + fields.fill(share, resize=True)
 
+    fields.user += changes.add_user
+    fields.group += changes.add_group
     full = session.names.full("shares", name, server)
-    update(session, session.client.shares, full, fill, etag, labels=removals.remove_label)
+    update(session, session.client.shares, full, fill, etag, labels=changes.remove_label)
 
 
 @app.command("delete")
