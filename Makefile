@@ -39,6 +39,9 @@ test: install ## Every test
 bench: install ## Measure, and write docs/benchmarks.md
 	$(PY) -m tests.bench --write docs/benchmarks.md
 
+quickstart: install ## Run the session of docs/quickstart.md, and write it anew
+	$(PY) -m packaging.quickstart --write docs/quickstart.md
+
 run: install ## The whole product on this machine: DETACH=1 MODE=native NETNS=name STATE=var
 	@$(PY) -m packaging.stack run $(if $(DETACH),--detach) --mode $(or $(MODE),native) $(if $(NETNS),--netns $(NETNS)) $(if $(STATE),--state $(STATE))
 
@@ -49,6 +52,7 @@ lock: install ## Accept the contract as it is now: protos/lock.binpb
 	.venv/bin/buf build -o protos/lock.binpb
 
 clean: stop ## Remove everything that was made, state included
+	if [ -d var ]; then chattr -R -f -i var || true; fi # the empty mount points of volumes
 	rm -rf .make .venv var $(STUBS)
 
-.PHONY: help proto install lint typecheck check test bench run stop lock clean
+.PHONY: help proto install lint typecheck check test bench quickstart run stop lock clean

@@ -30,7 +30,7 @@ class Passage:
 SESSION = (
     Passage(
         "From nothing to a share",
-        "As root, in the clone. `make run` sets everything up and starts the gateway, the native backend and a private smbd;\n"
+        "As root, in the clone. `make run` sets everything up and starts gateway, native backend and a private smbd;\n"
         "`DETACH=1` gives the shell back when they are ready.",
         ["make --no-print-directory run DETACH=1", "alias pvesmb=.venv/bin/pvesmb", "pvesmb share list"],
     ),
@@ -52,7 +52,7 @@ SESSION = (
     ),
     Passage(
         "The backend is killed while ten shares are made",
-        "Ten creates are sent off, and the backend is killed with SIGKILL. The client says the same request again, with the\n"
+        "Ten creates are sent off, and the backend is killed with SIGKILL. The client repeats its request, with the\n"
         "same request id, until a backend is there; operations that were under way are taken up where the world stands.",
         [
             "for i in 0 1 2 3 4 5 6 7 8 9; do pvesmb share create batch$i --user demo >/dev/null & done; sleep 1;"
@@ -136,9 +136,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="quickstart", description=__doc__)
     parser.add_argument("--write", type=Path, required=True, help="the document")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pvesmb-quickstart-") as base:
+    base = tempfile.mkdtemp(prefix="pvesmb-quickstart-")
+    try:
         os.chmod(base, 0o755)
         document = run(Path(base) / "var")
+    finally:
+        subprocess.run(["chattr", "-R", "-f", "-i", base], check=False)  # the empty mount points of volumes
+        subprocess.run(["rm", "-rf", "--one-file-system", base], check=True)
     arguments.write.write_text(document)
 
 

@@ -115,12 +115,21 @@ def run(places: Places, namespace: str) -> int:
     finally:
         gateway.stop()
         native.stop()
-        places.close()
-        if places.made_netns.exists():
-            netns.remove(places.made_netns.read_text())
-            places.made_netns.unlink()
-        (places.run / "stack.pid").unlink(missing_ok=True)
+        finish(places)
     return 0
+
+
+def finish(places: Places) -> None:
+    """Ends whatever is left, also after processes that could not do it themselves because they were killed."""
+    config = places.etc / "native.toml"
+    if config.exists() and (places.view / "native" / "store.db").exists():
+        command = [sys.executable, "-m", "services.native", "--config", str(config), "--stop-servers"]
+        subprocess.run(command, cwd=CLONE, check=True)
+    places.close()
+    if places.made_netns.exists():
+        netns.remove(places.made_netns.read_text())
+        places.made_netns.unlink()
+    (places.run / "stack.pid").unlink(missing_ok=True)
 
 
 def _service(places: Places, name: str, argv: list[str]) -> Service:
@@ -150,6 +159,7 @@ def stop(places: Places) -> int:
     """Ends what runs, and returns when it has ended."""
     pid = running_pid(places.run / "stack.pid", MARKER)
     if pid is None:
+        finish(places)
         print("It does not run.")
         return 0
     os.kill(pid, signal.SIGTERM)

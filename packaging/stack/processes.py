@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,7 +62,8 @@ class Service:
             if time.monotonic() - self.started > 60:
                 self.failures = 0
             return
-        print(f"{self.name} ended with status {self.process.returncode} and is started again; log: {self.log}", flush=True)
+        status = self.process.returncode
+        print(f"{self.name} ended with status {status} and is started again; log: {self.log}", file=sys.stderr, flush=True)
         self.process = None
         self.due = time.monotonic() + min(0.2 * 2**self.failures, 30)
         self.failures += 1

@@ -70,13 +70,30 @@ def main(argv: Sequence[str] | None = None, *, wrap: Callable[[Mode], Mode] = la
     """Runs until SIGTERM. `wrap` lets a test put something around the mode that the worker runs."""
     parser = argparse.ArgumentParser(prog="services.native", description=__doc__)
     parser.add_argument("--config", metavar="FILE", help="TOML file; keys and defaults: services/native/config.py")
-    settings = config.load(NativeConfig, parser.parse_args(argv).config, "PVESMB_NATIVE_")
+    parser.add_argument(
+        "--stop-servers", action="store_true", help="only stop every smbd and unmount every volume, and end"
+    )
+    arguments = parser.parse_args(argv)
+    settings = config.load(NativeConfig, arguments.config, "PVESMB_NATIVE_")
     logging.setup("native", settings.log_level)
     os.umask(0o022)
     # smbd acts as the user who is connected, who must get through to the shares; what is secret has modes of its own.
     for directory in (settings.state_dir, settings.data_root):
         os.makedirs(directory, mode=0o755, exist_ok=True)
-    return run(settings, wrap)
+    return stop_servers(settings) if arguments.stop_servers else run(settings, wrap)
+
+
+def stop_servers(settings: NativeConfig) -> int:
+    """Ends what a service that was killed has left running."""
+    vault = FileVault.open_file(f"{settings.state_dir}/secret.key")
+    store = Store(settings.url)
+    supervisor = Supervisor(settings.settings(), LocalHost(), lambda uid, condition: None)
+    native = NativeMode(settings.settings(), supervisor, lambda uid: vault.derive(f"probe:{uid}"))
+    with store.snapshot() as tx:
+        native.stop_servers(tx.servers())
+    supervisor.close()
+    store.close()
+    return 0
 
 
 def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:

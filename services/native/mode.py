@@ -168,6 +168,12 @@ class NativeMode:
         self._volume_step.ensure(replace(work, whole=True, changes=[]))
         self._supervisor.watch(work.server)
 
+    def stop_servers(self, servers: Sequence[Server]) -> None:
+        """Stops their smbd and unmounts the volumes. They start again with the service."""
+        for server in servers:
+            self._supervisor.stop(server)
+        self._volumes.unmount_all()
+
     def close(self) -> None:
         """When the service ends: leaves the file servers running, unless the settings say otherwise."""
         if self._settings.stop_servers_on_exit:

@@ -19,7 +19,8 @@ T = TypeVar("T")
 
 #: Deadline of every call but WaitOperation, whose own time comes on top.
 CALL_SECONDS = 60.0
-_WRITE_ATTEMPTS = 4
+#: With the pauses between them, about as long as a service takes to come back after a crash.
+_WRITE_ATTEMPTS = 7
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[float, float], float] = random.uniform
-    #: First pause before a change is tried again; each next one is three times as long.
+    #: First pause before a change is tried again; each next one is three times as long, up to 5 s.
     retry_pause: float = 0.1
     #: One WaitOperation while only the end is of interest.
     wait_slice: float = 30.0
@@ -74,7 +75,7 @@ class Caller:
                 if not request.request_id:
                     raise
             self.pace.sleep(self.pace.jitter(pause))
-            pause *= 3
+            pause = min(pause * 3, 5.0)
         return self.read(method, request)
 
 
