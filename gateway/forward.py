@@ -16,7 +16,8 @@ import grpc.aio
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.backends import Backend, Backends, Metadata, Reply, ended_remotely, reply
+from gateway.backends import Backend, Backends, Metadata, Reply, ended_remotely
+from gateway.ends import Ends
 from gateway.failures import DETAILS_KEY, typed
 from gateway.router import EVERY, Method, backend_of
 from services.core.errors import PreconditionFailed
@@ -103,10 +104,11 @@ class Forwarder(grpc.GenericRpcHandler):
                     pump = asyncio.get_running_loop().create_task(_pump(request, call))
                 else:
                     call = begin(request, timeout=timeout, metadata=headers, wait_for_ready=False)
+                ends = Ends(call)
                 try:
-                    response = await _responses(method, call, context)
-                    await self._finish(backend, await reply(call, response), context)
-                    return response
+                    answer = await ends.reply(await _responses(method, call, context))
+                    await self._finish(backend, answer, context)
+                    return answer.response
                 finally:
                     if pump is not None:
                         pump.cancel()
@@ -157,7 +159,7 @@ async def _pump(requests: AsyncIterator[bytes], call: Any) -> None:
         async for request in requests:
             await call.write(request)
         await call.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+    except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
         return
 
 

@@ -162,7 +162,9 @@ def _answer(context: Any) -> Iterator[None]:
     try:
         yield
     except Failed as e:
-        context.abort_with_status(rpc_status.to_status(e.status))
+        status, trailing = _status(context, e)
+        context.set_trailing_metadata(trailing)
+        context.abort(status.code, status.details)
 
 
 @contextlib.asynccontextmanager
@@ -170,4 +172,11 @@ async def _answer_aio(context: Any) -> AsyncIterator[None]:
     try:
         yield
     except Failed as e:
-        await context.abort_with_status(rpc_status.to_status(e.status))
+        status, trailing = _status(context, e)
+        await context.abort(status.code, status.details, trailing)
+
+
+def _status(context: Any, failed: Failed) -> tuple[grpc.Status, tuple[tuple[str, str | bytes], ...]]:
+    """What to abort with. `abort_with_status` would drop the trailers that the handler has set before."""
+    status = rpc_status.to_status(failed.status)
+    return status, (*(context.trailing_metadata() or ()), *status.trailing_metadata)

@@ -58,7 +58,8 @@ class Echo:
     remaining: float | None = None
     entered: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    #: The latest call is over, in whatever way.
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def add_to(self, server: grpc.Server) -> list[str]:
         handlers = {
@@ -75,9 +76,7 @@ class Echo:
         if request.data == b"wait":
             assert self.release.wait(30)
         elif request.data == b"hang":
-            context.add_callback(self.cancelled.set)
-            self.entered.set()
-            assert self.cancelled.wait(30)
+            assert self.ended.wait(30)
         elif request.data == b"large":
             return Ping(data=bytes(5 * 1024 * 1024))
         self._fail(request, context)
@@ -92,9 +91,7 @@ class Echo:
             assert self.release.wait(30)
             yield Ping(name="released")
         if request.data == b"hang":
-            context.add_callback(self.cancelled.set)
-            self.entered.set()
-            assert self.cancelled.wait(30)
+            assert self.ended.wait(30)
 
     def collect(self, requests: Iterator[Any], context: Any) -> Any:
         self._note(context)
@@ -111,6 +108,9 @@ class Echo:
             yield Ping(name=request.name, data=request.data)
 
     def _note(self, context: Any) -> None:
+        self.ended = ended = threading.Event()
+        if not context.add_callback(ended.set):
+            ended.set()
         self.metadata = dict(context.invocation_metadata())
         self.caller = current()
         left = context.time_remaining()
