@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from services.core.domain.names import Kind
 from services.core.domain.share import DirectoryStorage, VolumeStorage
 from services.core.errors import REASONS, HostNotPrepared, PreconditionFailed, PvesmbError
 from services.core.steps import Contents
-from services.samba import accounts
+from services.samba import accounts, agent
 from services.samba.instance import GUEST_USER, PROBE_USER, Instances, Server
 from services.samba.layout import Layout
 from services.samba.shares import Share
 
 Json = dict[str, Any]
 
-#: The script, sent as it is. Its data goes in by standard input, so nothing of it stands on a command line.
-SCRIPT = Path(__file__).with_name("agent.py").read_text(encoding="utf-8")
 INTERPRETER = "/usr/bin/python3"
 TIMEOUT = 120.0
 #: Removing a big tree takes its time.
@@ -27,10 +24,11 @@ DELETE_TIMEOUT = 3600.0
 
 
 def ask(instances: Instances, server: Server, op: str, data: Mapping[str, Any], timeout: float = TIMEOUT) -> Json:
-    """One run of the script. An error of the whole is raised, those of single users and shares are in the answer."""
+    """One run of the script, whose data goes in by standard input only. An error of the whole is raised, those of single
+    users and shares are in the answer."""
     layout = instances.layout(server)
     request = {"op": op, "conf": layout.conf, "lock_dir": layout.lock_dir, "pid_dir": layout.pid_dir, **data}
-    argv = layout.command(INTERPRETER, "-I", "-c", SCRIPT)
+    argv = layout.command(INTERPRETER, "-I", "-c", agent.script())
     done = instances.host(server).run(argv, stdin=json.dumps(request).encode(), timeout=timeout)
     if done.returncode in (126, 127):
         raise HostNotPrepared(f"{INTERPRETER} cannot be run on the host", metadata={"name": "python3"})

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.core.domain.names import Kind
 from services.core.domain.operation import Verb
+from services.core.domain.resource import State
 from services.core.domain.share import VolumeStorage
 from services.core.steps import Change, Plan, Work
 from services.samba import config, shares
@@ -48,6 +49,8 @@ def _after(
 ) -> str:
     """What will be there. Shares that the work is not about stay as they are, unless it is about the whole server."""
     server, layout = work.server, instances.layout(work.server)
+    if work.whole and server.state is State.DELETING:
+        return ""
     touched = {change.resource.name.key for change in work.changes if change.kind is Kind.SHARE}
     sections = {} if work.whole else {n: p for n, p in found["sections"].items() if n.casefold() not in touched}
     for share in work.contents.shares:

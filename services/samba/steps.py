@@ -189,24 +189,34 @@ class ConfirmStep:
         changes = work.live(Kind.SHARE)
         if not (work.whole or work.live()):
             return
-        server, names = work.server, {change.id for change in changes}
+        names = {change.id for change in changes}
         answers: dict[str, Answer] = {}
         trouble: PvesmbError | None = None
         for _ in _pauses(self._timeout):
             try:
-                endpoint = self._instances.endpoints(server)[0]
-                asked = [shares.PROBE_SHARE, *sorted(names)]
-                answers = probe.ask(endpoint, self._instances.probe_password(server), asked)
+                answers = self._ask(work, [shares.PROBE_SHARE, *sorted(names)])
                 trouble = None
             except (SambaUnavailable, NotConfirmed) as error:
                 trouble = error
                 continue
+            if not (names or work.whole):
+                return  # Users and groups need a server that lets people in, and no more.
             if answers[shares.PROBE_SHARE] is Answer.CONNECTED and all(answers[name] is Answer.DENIED for name in names):
                 return
         if trouble is not None:
             raise trouble
+        if work.whole and not changes:
+            raise _modules_fault("the file server")
         for change in changes:
             change.error = _unconfirmed(change.id, answers)
+
+    def _ask(self, work: Work, names: Sequence[str]) -> dict[str, Answer]:
+        """One smbd serves the same at all its addresses; that it can be reached at each is seen when the server is made."""
+        password = self._instances.probe_password(work.server)
+        first, *others = self._instances.endpoints(work.server)
+        for endpoint in others if work.whole else ():
+            probe.ask(endpoint, password, ())
+        return probe.ask(first, password, names)
 
     def remove(self, work: Work) -> None:
         """Nothing: on the way back this step comes first, when all is served still. `ApplyStep.remove` looks."""
@@ -214,15 +224,19 @@ class ConfirmStep:
 
 def _unconfirmed(share: str, answers: Mapping[str, Answer]) -> NotConfirmed | None:
     if answers[shares.PROBE_SHARE] is not Answer.CONNECTED:
-        return NotConfirmed(
-            f"share {share} is not usable: the probe share, which has the same VFS modules, cannot be connected",
-            help="See in the log of smbd which of the `vfs objects` in the backend's options does not load.",
-            metadata={"share": share},
-        )
+        return _modules_fault(f"share {share}", {"share": share})
     if answers[share] is Answer.DENIED:
         return None
     told = "lets in an account without rights to" if answers[share] is Answer.CONNECTED else "does not know"
     return NotConfirmed(f"the running server {told} share {share}", metadata={"share": share})
+
+
+def _modules_fault(what: str, metadata: Mapping[str, str] | None = None) -> NotConfirmed:
+    return NotConfirmed(
+        f"{what} is not usable: the probe share, which has the VFS modules of every share, cannot be connected",
+        help="See in the log of smbd which of the `vfs objects` in the backend's options does not load.",
+        metadata=metadata,
+    )
 
 
 def _user(change: Change) -> Mapping[str, Any]:

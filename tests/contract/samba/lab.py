@@ -277,6 +277,16 @@ class Lab:
         return self.tool("net", "-s", self.files.conf, "conf", *argv)
 
 
+@contextlib.contextmanager
+def mounted(path: str, options: str = "size=4m") -> Iterator[None]:
+    os.makedirs(path, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"{options},mode=755", "tmpfs", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
 def make_base() -> str:
     """A directory that everybody may pass through: smbd enters shares as their users."""
     base = tempfile.mkdtemp(prefix="pvesmb-samba-")

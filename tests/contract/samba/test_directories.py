@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +12,7 @@ import pytest
 from services.core.domain.operation import Verb
 from services.core.domain.share import DirectoryStorage, FileCreation, VolumeStorage
 from services.core.errors import PvesmbError
-from tests.contract.samba.lab import Lab
+from tests.contract.samba.lab import Lab, mounted
 from tests.unit.samba import builders
 
 pytestmark = pytest.mark.root
@@ -203,16 +200,6 @@ def test_data_with_another_share_within_is_not_deleted(lab: Lab) -> None:
     assert change.error is not None
     assert "inner" in change.error.message
     assert os.path.isdir(f"{lab.data}/outer/inner")
-
-
-@contextmanager
-def mounted(path: str, options: str = "size=4m") -> Iterator[None]:
-    os.makedirs(path, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"{options},mode=755", "tmpfs", path], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
 
 
 def test_mounts_are_not_entered(lab: Lab) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from services.core.domain.resource import Resource
-from services.core.errors import HostTimeout, NotConfirmed, SambaConfigRejected, SambaUnavailable
+from services.core.errors import HostTimeout, NotConfirmed, SambaConfigRejected, SambaUnavailable, StorageFull
 from services.core.ports import Completed
 from services.samba import probe
-from services.samba.apply import INTERPRETER, SCRIPT
+from services.samba.agent import script as agent_script
+from services.samba.apply import INTERPRETER
 from services.samba.steps import ApplyStep, ConfigStep, ConfirmStep
 from tests.contract.samba.conftest import NewLab
-from tests.contract.samba.lab import Lab, RecordingHost
+from tests.contract.samba.lab import Lab, RecordingHost, mounted
 
 
 def test_a_vfs_module_that_is_missing(new_lab: NewLab) -> None:
@@ -30,6 +31,42 @@ def test_a_vfs_module_that_is_missing(new_lab: NewLab) -> None:
     assert share.error is not None
     assert share.error.reason == "NOT_CONFIRMED"
     assert "VFS" in share.error.message
+
+
+def test_a_file_server_without_shares_is_confirmed_too(new_lab: NewLab) -> None:
+    lab = new_lab(site={"vfs objects": "nosuch"})
+    with pytest.raises(NotConfirmed, match="VFS"):
+        lab.apply(whole=True, confirm=0.3)
+
+
+def test_what_was_not_cut_before_a_kill_is_cut_by_the_next_run(lab: Lab) -> None:
+    row = lab.share("docs", "alice:read-write")
+    lab.ensure(row)
+    with open(f"{lab.files.lock_dir}/pvesmb-agent.pending", "w", encoding="ascii") as file:
+        file.write('["docs"]')
+    with lab.session("alice") as session:
+        tree = session.connect("docs")
+        lab.ensure(row)
+        assert session.write(tree, "f") == "NETWORK_NAME_DELETED"
+        tree = session.connect("docs")
+        lab.ensure(row)
+        assert session.write(tree, "f") == ""
+
+
+def test_a_full_storage_of_the_instance(new_lab: NewLab) -> None:
+    lab = new_lab()
+    with mounted(f"{lab.base}/run", "size=32m"):
+        lab.apply(lab.change(lab.user("alice", 1)), whole=True)
+        filler = f"{lab.base}/run/filler"
+        with open(filler, "wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(b"x" * 4096)
+        rows = [lab.share(f"s{number}", "alice:read", comment="x" * 250) for number in range(100)]
+        with pytest.raises(StorageFull):
+            ApplyStep(lab, {}).ensure(lab.work([lab.change(row) for row in rows]))
+        os.unlink(filler)
+        lab.ensure(*rows)
+        lab.stop()
 
 
 def test_vfs_modules_that_load(new_lab: NewLab) -> None:
@@ -138,7 +175,7 @@ def test_an_orphan_does_nothing(lab: Lab) -> None:
     )
     with open(f"{lab.files.lock_dir}/pvesmb-agent.lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        argv = lab.files.command(INTERPRETER, "-I", "-c", SCRIPT)
+        argv = lab.files.command(INTERPRETER, "-I", "-c", agent_script())
         request = request_of(lab, row)
         script = subprocess.Popen(["/usr/bin/python3", "-c", between, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert script.stdin is not None

@@ -8,7 +8,7 @@ import uuid
 from services.core.domain.names import Kind
 from services.core.domain.operation import Verb
 from services.core.domain.share import FileCreation
-from services.samba.apply import SCRIPT
+from services.samba.agent import script as agent_script
 from tests.contract.samba.lab import Lab
 
 
@@ -115,5 +115,5 @@ def test_secrets_are_on_no_command_line(lab: Lab) -> None:
     lab.ensure(lab.user("dave", 7), lab.share("docs", "alice:read"))
     lab.drift()
     words = [word for argv in lab.recorder.commands for word in argv]
-    assert SCRIPT in words
+    assert agent_script() in words
     assert not any("canary" in word for word in words)
