@@ -243,6 +243,10 @@ class Backend:
         found: user_pb2.Group = self.groups.GetGroup(request, timeout=SECONDS)
         return found
 
+    def delete_server(self, **fields: Any) -> Any:
+        request = file_server_service_pb2.DeleteFileServerRequest(name=SERVER, **fields)
+        return self.servers.DeleteFileServer(request, timeout=SECONDS)
+
     def update_share(self, share: share_pb2.Share, *paths: str, **fields: Any) -> Any:
         request = share_service_pb2.UpdateShareRequest(share=share, **fields)
         request.update_mask.paths.extend(paths)

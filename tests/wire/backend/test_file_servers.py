@@ -189,7 +189,8 @@ def test_update_changes_what_the_mask_names(backend: Backend) -> None:
     backend.ready()
     before = backend.get_server()
     backend.clock.time += 5
-    wanted = file_server_pb2.FileServer(name=SERVER, description="new", labels={"a": "b"}, smb={"workgroup": "OTHER"})
+    wanted = file_server_pb2.FileServer(name=SERVER, description="new", labels={"a": "b"})
+    wanted.smb.workgroup = "OTHER"
     after = backend.done(backend.servers.UpdateFileServer(update(wanted, "description", "smb.workgroup")), type(wanted))
     assert after.description == "new"
     assert not after.labels
