@@ -55,7 +55,7 @@ SESSION = (
         "Ten creates are sent off, and the backend is killed with SIGKILL. The client repeats its request, with the\n"
         "same request id, until a backend is there; operations that were under way are taken up where the world stands.",
         [
-            "for i in 0 1 2 3 4 5 6 7 8 9; do pvesmb share create batch$i --user demo >/dev/null & done; sleep 1;"
+            "for i in 0 1 2 3 4 5 6 7 8 9; do pvesmb share create native/files/batch$i --user demo >/dev/null & done; sleep 1;"
             " kill -9 $(cat $STATE/run/native.pid); wait",
             "pvesmb share list",
             "smbclient //127.0.0.1/batch7 -p $SMB_PORT -U demo -c 'put /tmp/pvesmb-plan.txt plan.txt'",
@@ -70,10 +70,13 @@ SESSION = (
 )
 
 _MASKS = (
+    (re.compile(r"127\.0\.0\.1:\d+/"), "127.0.0.1:4450/"),
     (re.compile(r"gateway=127\.0\.0\.1:\d+"), "gateway=127.0.0.1:7443"),
-    (re.compile(r"operations/[0-9a-f]{32}"), "operations/<id>"),
-    (re.compile(r"\([\d.]+ [kK][ib/a-zA-Z]*/s(?:ec)?\)"), "(…)"),
-    (re.compile(r"\(average [\d.]+ [kK][ib/a-zA-Z]*/s(?:ec)?\)"), "(…)"),
+    (re.compile(r" -p \d+"), " -p 4450"),
+    (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"),
+    (re.compile(r"^(etag: +)[0-9a-f]{16}", re.M), r"\g<1>0123456789abcdef"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "2026-11-23 12:00:00"),
+    (re.compile(r"\((?:average )?[\d.]+ [A-Za-z]+/s(?:ec)?\)"), "(…)"),
 )
 
 
@@ -100,7 +103,8 @@ def run(state: Path) -> str:
                     port = re.search(r"share=//127\.0\.0\.1:(\d+)/", output)
                     if port:
                         _say(shell, f"SMB_PORT={port[1]}")
-                    text += [f"# {command}".replace("$STATE", "var"), *_masked(output, state)]
+                    shown = command.replace("$STATE", "var").replace("$SMB_PORT", "4450")
+                    text += [f"# {shown}", *_masked(output, state)]
                 text += ["```", ""]
         finally:
             shell.stdin.close()
@@ -126,17 +130,24 @@ def _say(shell: subprocess.Popen[str], command: str) -> str:
 
 
 def _masked(output: str, state: Path) -> list[str]:
-    output = output.replace(os.path.relpath(state, CLONE), "var").replace(str(state), "var")
+    """The answer without what differs from run to run. A path keeps its width, so that tables stay tables."""
+    for place in (os.path.relpath(state, CLONE), str(state)):
+        in_table = re.compile(re.escape(place) + r"(\S*)(?=  )")
+        output = in_table.sub(_shortened, output).replace(place, "var")
     for pattern, placeholder in _MASKS:
         output = pattern.sub(placeholder, output)
-    return [line.rstrip() for line in output.splitlines() if not line.startswith("Try next:")]
+    return [line.rstrip() for line in output.splitlines()]
+
+
+def _shortened(path: re.Match[str]) -> str:
+    return f"var{path[1]}".ljust(len(path[0]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="quickstart", description=__doc__)
     parser.add_argument("--write", type=Path, required=True, help="the document")
     arguments = parser.parse_args()
-    base = tempfile.mkdtemp(prefix="pvesmb-quickstart-")
+    base = tempfile.mkdtemp(prefix="pvesmb-q-")
     try:
         os.chmod(base, 0o755)
         document = run(Path(base) / "var")

@@ -87,7 +87,7 @@ def stop_servers(settings: NativeConfig) -> int:
     """Ends what a service that was killed has left running."""
     vault = FileVault.open_file(f"{settings.state_dir}/secret.key")
     store = Store(settings.url)
-    supervisor = Supervisor(settings.settings(), LocalHost(), lambda uid, condition: None)
+    supervisor = Supervisor(settings.settings(), LocalHost(), lambda *_: None)
     native = NativeMode(settings.settings(), supervisor, lambda uid: vault.derive(f"probe:{uid}"))
     with store.snapshot() as tx:
         native.stop_servers(tx.servers())
