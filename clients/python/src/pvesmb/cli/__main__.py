@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _report(as_json, "INTERRUPTED", error.message, help=error.help, operation=error.operation)
         return _exit.INTERRUPTED
     except typer.TyperException as error:
+        if not error.format_message():
+            return _exit.USAGE  # a group without a command has shown its help
         _report(as_json, "INVALID_ARGUMENT", error.format_message(), help="`--help` shows how it is used.")
         return _exit.USAGE
     except typer.Abort:
