@@ -55,7 +55,8 @@ SESSION = (
         "Ten creates are sent off, and the backend is killed with SIGKILL. The client repeats its request, with the\n"
         "same request id, until a backend is there; operations that were under way are taken up where the world stands.",
         [
-            "for i in 0 1 2 3 4 5 6 7 8 9; do pvesmb share create native/files/batch$i --user demo >/dev/null & done; sleep 1;"
+            "for i in 0 1 2 3 4 5 6 7 8 9; do pvesmb share create native/files/batch$i --user demo >/dev/null & done;"
+            " sleep 1;"
             " kill -9 $(cat $STATE/run/native.pid); wait",
             "pvesmb share list",
             "smbclient //127.0.0.1/batch7 -p $SMB_PORT -U demo -c 'put /tmp/pvesmb-plan.txt plan.txt'",
