@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from services.core.domain.file_server import Demand, Dialect, FileServerSpec, SmbSettings
-from services.core.errors import SambaConfigRejected
-from services.samba import config
+from services.core.errors import SambaConfigRejected, SambaUnavailable
+from services.samba import config, probe
 from services.samba.options import ALLOWED
-from services.samba.steps import ConfigStep
+from services.samba.steps import ConfigStep, ConfirmStep
 from tests.contract.samba.conftest import NewLab
 from tests.contract.samba.lab import Lab
 from tests.unit.samba import builders
@@ -109,3 +109,19 @@ def test_samba_knows_every_option_that_is_allowed(lab: Lab) -> None:
         }
         lab.ensure(lab.share("all", "alice:read", smb_options=chosen))
         assert lab.drift() == []
+
+
+def test_every_address_is_listened_on_and_asked(new_lab: NewLab) -> None:
+    lab = new_lab()
+    places = [(lab.address, lab.port), ("127.77.0.3", lab.port)]
+    if os.path.exists("/proc/net/if_inet6"):
+        places.append(("::1", lab.port))
+    lab.endpoints = lambda server: places  # type: ignore[method-assign]
+    share = lab.change(lab.share("docs", "alice:read"))
+    lab.apply(lab.change(lab.user("alice", 1)), share, whole=True)
+    assert share.error is None
+    for place in places:
+        assert probe.ask(place, lab.probe_password(lab.server), ["docs"]) == {"docs": probe.Answer.DENIED}
+    places.append(("127.77.0.4", lab.port))
+    with pytest.raises(SambaUnavailable):
+        ConfirmStep(lab, 0.2).ensure(lab.work(whole=True))
