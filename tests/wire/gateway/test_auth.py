@@ -59,7 +59,11 @@ class Tls:
     async def start(self) -> None:
         self.stack.backend("a", self.domain.add_to)
         self.write_tokens(job=("s3cret", "operator"))
-        listen: dict[str, Any] = {"listen": ["127.0.0.1:0"], "token_listen": ["127.0.0.1:0"], "tokens_file": str(self.tokens)}
+        listen: dict[str, Any] = {
+            "listen": ["127.0.0.1:0"],
+            "token_listen": ["127.0.0.1:0"],
+            "tokens_file": str(self.tokens),
+        }
         await self.stack.start(tls=self.ca.issue("server", hosts=["127.0.0.1", "localhost"]), **listen)
 
     def write_tokens(self, **tokens: tuple[str, str]) -> None:

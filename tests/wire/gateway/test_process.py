@@ -60,7 +60,7 @@ def gateway(place: Path, text: str, **environment: str) -> Iterator[subprocess.P
         yield child
     finally:
         child.kill()
-        child.communicate()
+        print(child.communicate()[1])  # pytest shows it when the test fails
 
 
 @contextlib.contextmanager
