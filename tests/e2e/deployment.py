@@ -29,11 +29,11 @@ def users(*names: str) -> dict[str, pvesmb.User]:
     return {name: pvesmb.User(password=password(name)) for name in names}
 
 
-def user_rule(user: str, level: "pvesmb.AccessRule.AccessLevel" = RW) -> pvesmb.AccessRule:
+def user_rule(user: str, level: pvesmb.AccessRule.AccessLevel.ValueType = RW) -> pvesmb.AccessRule:
     return pvesmb.AccessRule(user=user, level=level)
 
 
-def group_rule(group: str, level: "pvesmb.AccessRule.AccessLevel" = RW) -> pvesmb.AccessRule:
+def group_rule(group: str, level: pvesmb.AccessRule.AccessLevel.ValueType = RW) -> pvesmb.AccessRule:
     return pvesmb.AccessRule(group=group, level=level)
 
 

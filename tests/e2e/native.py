@@ -1,4 +1,4 @@
-"""Native mode with its gateway, each a process of its own, in one temporary directory and on loopback addresses of its own."""
+"""Native mode with its gateway, each a process of its own, in one temporary directory, on loopback addresses of its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,144 @@
+"""`python -m tests.e2e.deadly --config FILE`: a native backend that kills itself, as `kill -9` would, at one chosen moment.
+
+The moment lies in `moment.json` beside the configuration file, and is taken away before the end: who starts it again gets a
+backend that lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from services.core.domain.file_server import FileServerSpec
+from services.core.domain.resource import Resource
+from services.core.ports import Completed
+from services.core.steps import Drift, Mode, Plan, Step, Work
+from services.kit import config
+from services.native import __main__ as native
+from services.native.host import LocalHost
+
+
+@dataclass(frozen=True)
+class Moment:
+    """`before` or `after` an action of a step, or `inside`: so many seconds after its command of that number (from 0) has
+    been started."""
+
+    step: str
+    action: str
+    when: str
+    command: int = 0
+    seconds: float = 0.0
+
+    def write(self, directory: Path) -> None:
+        (directory / "moment.json").write_text(json.dumps(asdict(self)))
+
+
+class Fate:
+    """Looks whether the moment has come, and makes it so. `inside` holds what the thread is in; `commands` counts those of
+    the step that the moment is about."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "moment.json"
+        self.inside = threading.local()
+        self.commands = 0
+
+    def moment(self) -> Moment | None:
+        try:
+            return Moment(**json.loads(self._file.read_text()))
+        except FileNotFoundError:
+            return None
+
+    def meet(self, step: str, action: str, when: str) -> None:
+        moment = self.moment()
+        if moment is not None and (moment.step, moment.action, moment.when) == (step, action, when):
+            self.strike()
+
+    def strike(self) -> None:
+        self._file.unlink(missing_ok=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeadlyStep:
+    """A step with the moments around it."""
+
+    def __init__(self, step: Step, fate: Fate) -> None:
+        self._step = step
+        self._fate = fate
+
+    @property
+    def name(self) -> str:
+        return self._step.name
+
+    @property
+    def server_only(self) -> bool:
+        return self._step.server_only
+
+    def ensure(self, work: Work) -> None:
+        self._around("ensure", work)
+
+    def remove(self, work: Work) -> None:
+        self._around("remove", work)
+
+    def _around(self, action: str, work: Work) -> None:
+        self._fate.meet(self.name, action, "before")
+        self._fate.inside.step = (self.name, action)
+        try:
+            (self._step.ensure if action == "ensure" else self._step.remove)(work)
+        finally:
+            self._fate.inside.step = None
+        self._fate.meet(self.name, action, "after")
+
+
+class DeadlyMode:
+    """A mode with deadly steps."""
+
+    def __init__(self, mode: Mode, fate: Fate) -> None:
+        self._mode = mode
+        self._steps = [DeadlyStep(step, fate) for step in mode.steps]
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        return self._steps
+
+    def observe(self, work: Work) -> Sequence[Drift]:
+        return self._mode.observe(work)
+
+    def plan(self, work: Work) -> Plan:
+        return self._mode.plan(work)
+
+    def endpoints(self, server: Resource[FileServerSpec]) -> Sequence[tuple[str, int]]:
+        return self._mode.endpoints(server)
+
+
+def host(fate: Fate) -> type[LocalHost]:
+    """A host whose commands go on, as they would, when the backend dies while they run."""
+
+    class DeadlyHost(LocalHost):
+        def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+            running = getattr(fate.inside, "step", None) or ("", "")
+            moment = fate.moment()
+            if moment is not None and (moment.step, moment.action, moment.when) == (*running, "inside"):
+                if fate.commands == moment.command:
+                    threading.Timer(moment.seconds, fate.strike).start()
+                fate.commands += 1
+            return super().run(argv, stdin=stdin, timeout=timeout)
+
+    return DeadlyHost
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    fate = Fate(Path(arguments[arguments.index("--config") + 1]).parent)
+    name = "LocalHost"
+    setattr(native, name, host(fate))
+    return native.main(arguments, wrap=lambda mode: DeadlyMode(mode, fate))
+
+
+if __name__ == "__main__":
+    sys.exit(config.run(main))
