@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.core.control.accounts import Accounts
-from services.core.control.base import CONTENTS, below, leaving, refuse_if
+from services.core.control.base import CONTENTS, below, busy_error, leaving, refuse_if
 from services.core.control.calls import Answer, Call, NewContents
 from services.core.control.shares import Shares
 from services.core.domain.account import check_password
