@@ -13,6 +13,8 @@ from tests.wire.backend.backend import READY, SERVER, Backend, Gate, metadata, n
 
 ANNA = f"{SERVER}/users/anna"
 TEAM = f"{SERVER}/groups/team"
+FORBIDDEN = ["Anna", "1a", "-a", ".a", "a.", "a/b", "..", "a%", "a]", "a:", "ä", "a$"]
+RESERVED = ["root", "nobody", "daemon", "administrator", "guest", "everyone", "pvesmb", "pvesmb-probe"]
 
 
 def update_user(user: user_pb2.User, *paths: str) -> user_service_pb2.UpdateUserRequest:
@@ -88,16 +90,11 @@ def test_ids_that_are_accepted(backend: Backend, id: str) -> None:
     assert backend.done(backend.create_user(id), user_pb2.User).name == f"{SERVER}/users/{id}"
 
 
-@pytest.mark.parametrize(
-    "id",
-    ["", "Anna", "1a", "-a", ".a", "a.", "a" * 33, "a b", "a/b", "..", "a\0", "a\n", "a%", "a]", "a:", "ä", "a$"]
-    + ["root", "nobody", "daemon", "administrator", "guest", "everyone", "pvesmb", "pvesmb-probe"],
-)
-def test_ids_that_are_refused(backend: Backend, id: str) -> None:
-    backend.ready()
+@pytest.mark.parametrize("id", ["", "a b", "a\0", "a\n", "a" * 33, *FORBIDDEN, *RESERVED])
+def test_ids_that_are_refused(unchanged: Backend, id: str) -> None:
     for field, found in (
-        ("user_id", refused(backend.users.CreateUser, new_user(id))),
-        ("group_id", refused(backend.groups.CreateGroup, new_group(id))),
+        ("user_id", refused(unchanged.users.CreateUser, new_user(id))),
+        ("group_id", refused(unchanged.groups.CreateGroup, new_group(id))),
     ):
         assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
         assert list(found.fields) == [field]
@@ -260,10 +257,9 @@ def test_members_must_be_users(backend: Backend) -> None:
         ({"labels": {"A": ""}}, "user.labels"),
     ],
 )
-def test_fields_of_users_are_checked(backend: Backend, user: dict[str, Any], field: str) -> None:
-    backend.ready("anna")
-    created = refused(backend.users.CreateUser, new_user("bert", user=user_pb2.User(password="x", **user)))
-    updated = refused(backend.users.UpdateUser, update_user(user_pb2.User(name=ANNA, **user)))
+def test_fields_of_users_are_checked(unchanged: Backend, user: dict[str, Any], field: str) -> None:
+    created = refused(unchanged.users.CreateUser, new_user("bert", user=user_pb2.User(password="x", **user)))
+    updated = refused(unchanged.users.UpdateUser, update_user(user_pb2.User(name=ANNA, **user)))
     for found in (created, updated):
         assert (found.code, list(found.fields)) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
 
@@ -271,11 +267,9 @@ def test_fields_of_users_are_checked(backend: Backend, user: dict[str, Any], fie
 @pytest.mark.parametrize(
     ("group", "field"), [({"description": "x" * 257}, "group.description"), ({"labels": {"a": "\n"}}, "group.labels[a]")]
 )
-def test_fields_of_groups_are_checked(backend: Backend, group: dict[str, Any], field: str) -> None:
-    backend.ready()
-    backend.done(backend.create_group("team"), user_pb2.Group)
-    created = refused(backend.groups.CreateGroup, new_group("other", group=user_pb2.Group(**group)))
-    updated = refused(backend.groups.UpdateGroup, update_group(user_pb2.Group(name=TEAM, **group)))
+def test_fields_of_groups_are_checked(unchanged: Backend, group: dict[str, Any], field: str) -> None:
+    created = refused(unchanged.groups.CreateGroup, new_group("other", group=user_pb2.Group(**group)))
+    updated = refused(unchanged.groups.UpdateGroup, update_group(user_pb2.Group(name=TEAM, **group)))
     for found in (created, updated):
         assert (found.code, list(found.fields)) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
 

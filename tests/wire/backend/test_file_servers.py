@@ -107,12 +107,13 @@ def test_first_contents_come_in_the_same_operation(backend: Backend) -> None:
         ({"shares": [first_share("a", access=[rule("READ")])]}, "shares[0].share.access[0].principal"),
     ],
 )
-def test_first_contents_are_checked(backend: Backend, contents: dict[str, Any], field: str) -> None:
-    found = refused(backend.servers.CreateFileServer, create(**contents))
+def test_first_contents_are_checked(unchanged: Backend, contents: dict[str, Any], field: str) -> None:
+    found = refused(unchanged.servers.CreateFileServer, create(file_server_id="other", **contents))
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
     assert list(found.fields) == [field]
     assert found.metadata == {"field": field}
-    assert refused(backend.servers.GetFileServer, service.GetFileServerRequest(name=SERVER)).reason == "RESOURCE_NOT_FOUND"
+    missing = refused(unchanged.servers.GetFileServer, service.GetFileServerRequest(name=f"{BACKEND}/fileServers/other"))
+    assert missing.reason == "RESOURCE_NOT_FOUND"
 
 
 def test_a_first_user_and_group_cannot_have_one_name(backend: Backend) -> None:
@@ -142,8 +143,8 @@ def test_a_first_user_and_group_cannot_have_one_name(backend: Backend) -> None:
         ({"native": {"port": -1}}, "file_server.native.port"),
     ],
 )
-def test_fields_are_checked(backend: Backend, server: dict[str, Any], field: str) -> None:
-    found = refused(backend.servers.CreateFileServer, create(file_server=server))
+def test_fields_are_checked(unchanged: Backend, server: dict[str, Any], field: str) -> None:
+    found = refused(unchanged.servers.CreateFileServer, create(file_server_id="other", file_server=server))
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
     assert list(found.fields) == [field]
 
@@ -157,12 +158,13 @@ def test_fields_are_checked(backend: Backend, server: dict[str, Any], field: str
         ({"vm": {}}, "file_server.vm"),
     ],
 )
-def test_what_is_not_built_is_refused(backend: Backend, server: dict[str, Any], field: str) -> None:
-    backend.ready()
+def test_what_is_not_built_is_refused(unchanged: Backend, server: dict[str, Any], field: str) -> None:
     for found in (
-        refused(backend.servers.CreateFileServer, create(file_server_id="other", file_server=server)),
-        refused(backend.servers.UpdateFileServer, update(file_server_pb2.FileServer(name=SERVER, **server))),
-        refused(backend.servers.UpdateFileServer, update(file_server_pb2.FileServer(name=SERVER, **server), "description")),
+        refused(unchanged.servers.CreateFileServer, create(file_server_id="other", file_server=server)),
+        refused(unchanged.servers.UpdateFileServer, update(file_server_pb2.FileServer(name=SERVER, **server))),
+        refused(
+            unchanged.servers.UpdateFileServer, update(file_server_pb2.FileServer(name=SERVER, **server), "description")
+        ),
     ):
         assert (found.code, found.reason) == (grpc.StatusCode.UNIMPLEMENTED, "FEATURE_NOT_AVAILABLE")
         assert found.metadata == {"field": field}
