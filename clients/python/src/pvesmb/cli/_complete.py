@@ -20,8 +20,9 @@ def _names(context: typer.Context, incomplete: str, names: Callable[[Client], It
     from pvesmb.cli._names import short
     from pvesmb.cli._output import clean
 
+    gateway = context.params.get("gateway") or context.find_root().params.get("gateway")
     try:
-        with Client(settings=find(context.params.get("gateway") or None), timeout=_SECONDS) as client:
+        with Client(settings=find(gateway or None), timeout=_SECONDS) as client:
             found = [short(name) for name in names(client)]
     except PvesmbError:
         return []
