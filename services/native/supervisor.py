@@ -45,7 +45,6 @@ class _Watched:
     server: Server
     process: Process | None = None
     busy: bool = False
-    wanted: bool = True
     failures: int = 0
     due: float | None = None
     troubled: bool = False
@@ -129,7 +128,7 @@ class Supervisor:
     def stop(self, server: Server) -> None:
         """Stops its smbd, which will not be started again."""
         with self._owning(server) as entry:
-            entry.wanted, entry.due = False, None
+            entry.due = None
             _release(entry)
             smbd.stop(self._settings.layout(server.uid))
             with self._changed:
@@ -199,7 +198,7 @@ class Supervisor:
         pause = min(self._pace.first * 2.0 ** min(entry.failures, 30), self._pace.longest)
         entry.failures += 1
         entry.troubled = True
-        entry.due = time.monotonic() + pause if entry.wanted else None
+        entry.due = time.monotonic() + pause
 
     # The thread
 
@@ -238,9 +237,10 @@ class Supervisor:
         return entry.started + self._pace.steady if settles else None
 
     def _take(self, entry: _Watched, condition: Callable[[_Watched], bool]) -> bool:
-        """Owns the entry if nobody does and the condition still holds."""
+        """Owns the entry if it is still watched, nobody owns it and the condition still holds."""
         with self._changed:
-            if entry.busy or self._closing or not condition(entry):
+            watched = self._watched.get(entry.server.uid) is entry
+            if not watched or entry.busy or self._closing or not condition(entry):
                 return False
             entry.busy = True
             return True
