@@ -119,7 +119,7 @@ def test_plain_text_leaves_the_machine_never() -> None:
 
 
 def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="ca.pem: No such file"):
+    with pytest.raises(ConfigError, match=r"ca\.pem: No such file"):
         open_channel(Settings("gw:7443", Tls(ca=tmp_path / "ca.pem")))
 
 

@@ -27,8 +27,9 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1", "10G", "5k", "1e3", "0.3B", "1XB", "1,5GiB", "٣GiB", str(2**63)])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="\\S"):
+    with pytest.raises(ValueError) as caught:
         parse_size(text)
+    assert repr(text) in str(caught.value)
 
 
 def test_an_ambiguous_size_is_told_both_ways() -> None:
