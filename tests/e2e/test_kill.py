@@ -1,5 +1,8 @@
-"""`kill -9` of the backend at every step of a create, of the undoing of one, and of a delete: afterwards there is the wanted
-state, or nothing. What is there is seen from outside: by clients, Samba's own tools, files, processes, mounts, claims."""
+"""`kill -9` of the backend at every step of a create, of the undoing of one, and of a delete.
+
+Afterwards there is the wanted state, or nothing. What is there is seen from outside: by clients, Samba's own tools, files,
+processes, mounts, claims.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +146,7 @@ def test_ten_file_servers(mortal: NativeDeployment) -> None:
     assert not all(handle.done() for _, _, handle in begun)
     mortal.kill()
     mortal.start()
-    for id, spec, handle in begun:
+    for _, _, handle in begun:
         server = Server(handle.result(timeout=60))
         assert server.smb("ann", "docs", "mkdir a").ok
     removals = [mortal.client.file_servers.delete(h.result().name, force=True, delete_data=True) for _, _, h in begun]

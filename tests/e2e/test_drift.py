@@ -1,0 +1,123 @@
+"""Somebody changes things by hand: it is seen at the next check, and repaired or told."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pvesmb
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.deployment import MIB, RO, Server, user_rule, users
+from tests.e2e.native import NativeDeployment
+from tests.e2e.waiting import until
+
+Change = Callable[[NativeDeployment, Server], None]
+
+
+@pytest.fixture(scope="module")
+def watchful() -> Iterator[NativeDeployment]:
+    with closing(NativeDeployment({"drift_seconds": 1.0})) as deployment:
+        deployment.running()
+        yield deployment
+
+
+def make(deployment: NativeDeployment, policy: pvesmb.FileServer.DriftPolicy.ValueType) -> Server:
+    return deployment.new_server(
+        users=users("ann"),
+        shares={
+            "docs": pvesmb.Share(access=[user_rule("ann")]),
+            "vault": pvesmb.Share(volume=pvesmb.VolumeStorage(size_bytes=512 * MIB), access=[user_rule("ann")]),
+        },
+        drift_policy=policy,
+    )
+
+
+@pytest.fixture(scope="module")
+def mended(watchful: NativeDeployment) -> Server:
+    return make(watchful, pvesmb.FileServer.DRIFT_POLICY_REPAIR)
+
+
+def found(deployment: NativeDeployment) -> float:
+    families = text_string_to_metric_families(deployment.metrics()["native"])
+    return next(s.value for family in families for s in family.samples if s.name == "pvesmb_drift_found_total")
+
+
+def share_removed(deployment: NativeDeployment, server: Server) -> None:
+    assert deployment.tool(server, "net", "-s", deployment.conf(server), "conf", "delshare", "docs").returncode == 0
+    assert server.smb("ann", "docs", "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
+
+
+def share_opened(deployment: NativeDeployment, server: Server) -> None:
+    words = ["net", "-s", deployment.conf(server), "conf", "setparm", "docs", "write list", "nobody"]
+    assert deployment.tool(server, *words).returncode == 0
+    assert not server.smb("ann", "docs", "mkdir x").ok
+
+
+def conf_changed(deployment: NativeDeployment, server: Server) -> None:
+    conf = Path(deployment.conf(server))
+    text = conf.read_text().replace("[global]", "[global]\n  server string = mine")
+    conf.write_text(text)
+
+
+def volume_unmounted(deployment: NativeDeployment, server: Server) -> None:
+    path = deployment.client.shares.get(server.share("vault")).effective_path
+    subprocess.run(["umount", path], check=True)
+
+
+def account_deleted(deployment: NativeDeployment, server: Server) -> None:
+    done = deployment.tool(server, "pdbedit", "-s", deployment.conf(server), "-x", "-u", "ann")
+    assert done.returncode == 0, done.stderr
+
+
+def ok(server: Server) -> bool:
+    return server.smb("ann", "docs", "ls").ok and server.smb("ann", "vault", "ls").ok
+
+
+@pytest.mark.parametrize("change", [share_removed, share_opened, conf_changed, volume_unmounted])
+def test_repaired(watchful: NativeDeployment, mended: Server, change: Change) -> None:
+    before = found(watchful)
+    change(watchful, mended)
+    until(lambda: found(watchful) > before, "a check that sees it")
+    until(lambda: ok(mended), "the share as it was")
+    text = "\n  server string = mine"
+    until(lambda: text not in Path(watchful.conf(mended)).read_text(), "smb.conf as it was")
+    name = mended.share("docs")
+    until(lambda: watchful.client.shares.get(name).state == pvesmb.ResourceState.RESOURCE_STATE_READY, "READY")
+    listed = watchful.tool(mended, "net", "-s", watchful.conf(mended), "conf", "showshare", "docs")
+    assert "write list = ann" in listed.stdout
+
+
+def test_a_deleted_account_is_told(watchful: NativeDeployment) -> None:
+    """Its password is known to nobody but Samba, so it cannot be made again: the user says what to do."""
+    server = make(watchful, pvesmb.FileServer.DRIFT_POLICY_REPAIR)
+    account_deleted(watchful, server)
+    condition = until(lambda: conditions(watchful.client.users.get(server.user("ann"))), "a condition of the user")[0]
+    assert condition.action
+    watchful.client.users.reset_password(server.user("ann"), "Kanarien-vogel.ann.1").result(timeout=60)
+    until(lambda: ok(server), "the share")
+    until(lambda: not conditions(watchful.client.users.get(server.user("ann"))), "the end of the condition")
+    watchful.client.file_servers.delete(server.name, force=True, delete_data=True).result(timeout=60)
+
+
+def conditions(resource: pvesmb.Share | pvesmb.User | pvesmb.FileServer) -> list[pvesmb.Condition]:
+    return list(resource.conditions)
+
+
+def test_reported_only(watchful: NativeDeployment) -> None:
+    server = make(watchful, pvesmb.FileServer.DRIFT_POLICY_REPORT)
+    share_removed(watchful, server)
+    [condition] = until(lambda: conditions(watchful.client.shares.get(server.share("docs"))), "the condition")
+    assert (condition.type, condition.reason) == ("Drifted", "DRIFTED")
+    before = found(watchful)
+    until(lambda: found(watchful) > before, "one more check")
+    assert server.smb("ann", "docs", "ls").status == "NT_STATUS_BAD_NETWORK_NAME", "it is not touched"
+    assert not watchful.client.shares.get(server.share("vault")).conditions
+    share = pvesmb.Share(name=server.share("docs"), access=[user_rule("ann", RO)])
+    watchful.client.shares.update(share, ["access"]).result(timeout=60)
+    assert server.smb("ann", "docs", "ls").ok
+    assert not watchful.client.shares.get(server.share("docs")).conditions
+    watchful.client.file_servers.delete(server.name, force=True, delete_data=True).result(timeout=60)

@@ -1,0 +1,142 @@
+"""What cannot be made is refused with what to do, and leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import pvesmb
+import pytest
+
+from tests.e2e.deployment import Server, password, user_rule, users
+from tests.e2e.native import NativeDeployment
+from tests.e2e.waiting import until
+
+
+@pytest.fixture
+def server(deployment: NativeDeployment) -> Server:
+    return deployment.new_server(users=users("ann"), shares={"docs": pvesmb.Share(access=[user_rule("ann")])})
+
+
+def refused(deployment: NativeDeployment, spec: pvesmb.FileServer, **shares: pvesmb.Share) -> pvesmb.PvesmbError:
+    """The error with which a create ends; nothing of it may be left."""
+    id = deployment.new_id()
+    with pytest.raises(pvesmb.PvesmbError) as raised:
+        deployment.client.file_servers.create(deployment.backend, id, spec, shares=shares, users=users("ann")).result(
+            timeout=60
+        )
+    assert raised.value.help, "an error says what to do"
+    assert deployment.instances(id) == [] and not (deployment.data / id).exists()
+    owners = {owner for (owner,) in deployment.rows("SELECT owner FROM claims")}
+    assert owners <= {uid for (uid,) in deployment.rows("SELECT uid FROM resources")}
+    with pytest.raises(pvesmb.NotFound):
+        deployment.client.file_servers.get(f"{deployment.backend}/fileServers/{id}")
+    return raised.value
+
+
+def test_address_in_use(deployment: NativeDeployment, server: Server) -> None:
+    spec = deployment.spec()
+    with socket.socket() as foreign:
+        foreign.bind((spec.native.listen_addresses[0], spec.native.port))
+        foreign.listen()
+        error = refused(deployment, spec)
+        assert error.reason == "ADDRESS_IN_USE" and str(os.getpid()) in error.message
+    taken = deployment.spec()
+    taken.native.CopyFrom(server.resource.native)
+    assert refused(deployment, taken).reason == "ADDRESS_IN_USE"
+    assert server.smb("ann", "docs", "ls").ok
+
+
+def test_an_address_that_the_node_does_not_have(deployment: NativeDeployment) -> None:
+    spec = deployment.spec()
+    spec.native.listen_addresses[:] = ["192.0.2.1"]
+    assert refused(deployment, spec).reason == "PRECONDITION_FAILED"
+
+
+def test_paths(deployment: NativeDeployment, server: Server) -> None:
+    link = deployment.data / f"link-{server.id}"
+    link.symlink_to("/var")
+    for path in ("/etc", f"{link}/spool", f"{deployment.data}/../up"):
+        share = pvesmb.Share(directory=pvesmb.DirectoryStorage(path=path), access=[user_rule("ann")])
+        assert refused(deployment, deployment.spec(), bad=share).reason in ("PATH_NOT_ALLOWED", "FIELD_INVALID"), path
+        with pytest.raises(pvesmb.PvesmbError) as raised:
+            deployment.client.shares.create(server.name, "bad", share).result(timeout=60)
+        assert raised.value.reason in ("PATH_NOT_ALLOWED", "FIELD_INVALID"), path
+        assert server.smb("ann", "bad", "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
+    assert server.smb("ann", "docs", "ls").ok
+
+
+def test_options(deployment: NativeDeployment) -> None:
+    for options in ({"root preexec": "touch /tmp/x"}, {"wide links": "yes"}, {"block size": "many"}):
+        share = pvesmb.Share(access=[user_rule("ann")], smb_options=options)
+        error = refused(deployment, deployment.spec(), bad=share)
+        assert error.reason == "FIELD_INVALID" and error.field_violations, options
+
+
+def test_a_missing_vfs_module(deploy: Callable[..., NativeDeployment]) -> None:
+    deployment = deploy(share_options={"vfs objects": "nosuch"})
+    spec = deployment.spec()
+    error = refused(deployment, spec, docs=pvesmb.Share(access=[user_rule("ann")]))
+    assert error.reason == "NOT_CONFIRMED" and "vfs" in error.help
+    assert deployment.traces("fs1", spec) == []
+
+
+def test_backend_down(deployment: NativeDeployment, server: Server) -> None:
+    deployment.stop()
+    with pytest.raises(pvesmb.Unavailable) as raised:
+        deployment.client.file_servers.get(server.name)
+    assert deployment.backend in raised.value.message
+    told = f"{raised.value.message} {raised.value.help} {raised.value.metadata}"
+    assert "native.sock" not in told and str(deployment.state) not in told
+    listing = deployment.client.file_servers.list()
+    assert list(listing) == [] and list(listing.unreachable) == [deployment.backend]
+    [backend] = deployment.client.backends.list()
+    assert backend.health == pvesmb.Backend.HEALTH_UNREACHABLE
+    assert server.smb("ann", "docs", "ls").ok, "files are served nevertheless"
+    deployment.start()
+    until(lambda: reachable(deployment, server), "the backend behind the gateway")
+
+
+def reachable(deployment: NativeDeployment, server: Server) -> bool:
+    try:
+        return deployment.client.file_servers.get(server.name).uid == server.uid
+    except pvesmb.Unavailable:
+        return False
+
+
+def test_gateway_restart(deployment: NativeDeployment, server: Server) -> None:
+    share = pvesmb.Share(access=[user_rule("ann")])
+    handle = deployment.client.shares.create(server.name, "more", share)
+    deployment.gateway.kill()
+    deployment.gateway.start()
+    handle.result(timeout=60)
+    assert server.smb("ann", "more", "ls").ok
+    assert deployment.client.shares.get(server.share("more")).name == server.share("more")
+
+
+def test_a_wait_is_answered_when_the_backend_stops(deployment: NativeDeployment) -> None:
+    """The client that waits learns the end although the backend is stopped under it, and started again."""
+    handles = [
+        deployment.client.file_servers.create(
+            deployment.backend,
+            deployment.new_id(),
+            deployment.spec(),
+            users={"ann": pvesmb.User(password=password("ann"))},
+            shares={"docs": pvesmb.Share(access=[user_rule("ann")])},
+        )
+        for _ in range(6)
+    ]
+    made: list[Server] = []
+    waiters = [threading.Thread(target=lambda h=handle: made.append(Server(h.result(timeout=90)))) for handle in handles]
+    for waiter in waiters:
+        waiter.start()
+    until(lambda: made, "the first of them")
+    assert deployment.stop() == 0
+    deployment.start()
+    for waiter in waiters:
+        waiter.join()
+    assert len(made) == 6
+    for server in made:
+        assert server.smb("ann", "docs", "ls").ok
