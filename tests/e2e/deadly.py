@@ -13,15 +13,20 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.resource import Resource
 from services.core.ports import Completed
+from services.core.runs import Tools
 from services.core.steps import Drift, Mode, Plan, Step, Work
 from services.kit import config
 from services.native import __main__ as native
 from services.native.host import LocalHost
+
+#: So long does a store of several replicas wait for one that has died; the product waits longer.
+LEASE_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -135,8 +140,9 @@ def host(fate: Fate) -> type[LocalHost]:
 def main() -> int:
     arguments = sys.argv[1:]
     fate = Fate(Path(arguments[arguments.index("--config") + 1]).parent)
-    name = "LocalHost"
-    setattr(native, name, host(fate))
+    replaced = {"LocalHost": host(fate), "Tools": partial(Tools, lease_seconds=LEASE_SECONDS)}
+    for name, with_what in replaced.items():
+        setattr(native, name, with_what)
     return native.main(arguments, wrap=lambda mode: DeadlyMode(mode, fate))
 
 
