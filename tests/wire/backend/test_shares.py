@@ -14,29 +14,7 @@ from tests.wire.backend.backend import BACKEND, READY, SERVER, Backend, metadata
 
 DATA = f"{SERVER}/shares/Data"
 GIB = 1024**3
-FORBIDDEN = [
-    r"a/b",
-    r"/",
-    r".",
-    r"..",
-    r".a",
-    r"a.",
-    r"a\b",
-    r"100%",
-    r"a]",
-    r"[a",
-    r"a:b",
-    r'a"b',
-    r"a|b",
-    r"a?b",
-    r"a*b",
-    r"a<b",
-    r"a>b",
-    r"a+b",
-    r"a=b",
-    r"a;b",
-    r"a,b",
-]
+FORBIDDEN = [*(f"a{c}b" for c in '\\/[]:<>+=;,*?"|%' + "\n\0\x7f"), "/", ".", "..", ".a", "a.", "\u2028"]
 RESERVED = ["global", "GLOBAL", "homes", "printers", "print$", "IPC$", "ipc$", "ADMIN$", "pvesmb-probe", "PveSmb"]
 MALFORMED = ("users/Data", "shares/", "shares/a/b", "shares/Data/", "shares/a\0", "shares/a\n")
 
@@ -107,7 +85,7 @@ def test_names_that_clients_can_use(backend: Backend, id: str) -> None:
 
 @pytest.mark.parametrize(
     "id",
-    ["", "two\nlines", "nul\0", "a\x7f", "a" * 81, " a", "a ", "a  b", "\u2028", *FORBIDDEN, *RESERVED],
+    ["", "a" * 81, " a", "a ", "a  b", *FORBIDDEN, *RESERVED],
 )
 def test_names_that_are_refused(unchanged: Backend, id: str) -> None:
     found = refused(unchanged.shares.CreateShare, new_share(id))
