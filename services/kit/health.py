@@ -6,13 +6,39 @@ One failing check makes the whole process NOT_SERVING: a supervisor can do no mo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import grpc
 import structlog
+from grpc_health.v1 import health, health_pb2
+
+from services.core.errors import LimitReached
 
 Check = Callable[[], None]
 _log = structlog.get_logger(__name__)
+
+
+class BoundedHealth(health.HealthServicer):  # type: ignore[misc]
+    """The standard health service, with a thread for each Watch and room for `watchers` of them; one more is refused.
+
+    Its own way of watching without threads can lock up the whole server: Watch sends while it holds the lock that the
+    end of another watcher waits for on the one thread which completes what is sent (seen with 1.85.1).
+    """
+
+    def __init__(self, watchers: int) -> None:
+        super().__init__(experimental_non_blocking=False)
+        self._room = threading.BoundedSemaphore(watchers)
+
+    def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> Iterator[health_pb2.HealthCheckResponse]:
+        if not self._room.acquire(blocking=False):
+            raise LimitReached("too many watch the health of this process", help="Ask with Check instead.")
+        try:
+            yield from super().Watch(request, context)
+        finally:
+            self._room.release()
 
 
 @dataclass

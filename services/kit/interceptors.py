@@ -1,8 +1,4 @@
-"""Puts the middlewares around every handler: one adapter for `grpc.server`, one for `grpc.aio`, all four kinds of calls.
-
-The health service of the threaded runtime is left alone: its Watch must keep its non-blocking form, since otherwise every
-watcher would hold a worker thread for good.
-"""
+"""Puts the middlewares around every handler: one adapter for `grpc.server`, one for `grpc.aio`, all four kinds of calls."""
 
 from __future__ import annotations
 
@@ -24,7 +20,6 @@ _KINDS = {
     (False, True): "server_stream",
     (True, True): "bidi_stream",
 }
-_HEALTH = "/grpc.health.v1.Health/"
 
 #: Handlers have one shape in each runtime, whatever the messages: (request or iterator, context) -> response or iterator.
 _Handle = Callable[[Any, Any], Any]
@@ -73,8 +68,6 @@ class SyncInterceptor(grpc.ServerInterceptor):
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         method = handler_call_details.method
         handler = continuation(handler_call_details)
-        if handler is not None and method.startswith(_HEALTH):
-            return handler
         return _wrap(handler, method, self._one, self._many)
 
     def _one(self, method: str, kind: str, inner: _Handle) -> _Handle:

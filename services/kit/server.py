@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from services.kit import metrics
 from services.kit.config import ServerConfig
-from services.kit.health import Check, Monitor
+from services.kit.health import BoundedHealth, Check, Monitor
 from services.kit.identity import Role
 from services.kit.interceptors import SyncInterceptor
 from services.kit.listen import SERVER_OPTIONS, bind
@@ -80,7 +80,7 @@ def start(
         maximum_concurrent_rpcs=config.max_concurrent_rpcs,
     )
     names = list(register(server))
-    servicer = health.HealthServicer(experimental_non_blocking=True)
+    servicer = BoundedHealth(watchers=max(1, config.max_workers // 4))
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     targets = bind(server, config)

@@ -273,12 +273,25 @@ def test_health_follows_the_checks(place: Path) -> None:
 def test_watchers_of_health_do_not_use_up_the_workers(place: Path) -> None:
     with serving(place, Echo(), max_workers=2) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        watchers = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(6)]
-        for watcher in watchers:
-            next(watcher)
+        watcher = stub.Watch(health_pb2.HealthCheckRequest())
+        next(watcher)
+        with pytest.raises(grpc.RpcError) as refused:
+            next(stub.Watch(health_pb2.HealthCheckRequest()))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert call(channel, "Unary")(Ping(name="a"), timeout=30).name == "a"
-        for watcher in watchers:
+        watcher.cancel()
+
+
+def test_a_watcher_that_left_makes_room_for_another(place: Path) -> None:
+    with serving(place, Echo(), max_workers=4) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for _ in range(3):
+            watcher = stub.Watch(health_pb2.HealthCheckRequest())
+            assert next(watcher).status == health_pb2.HealthCheckResponse.SERVING
             watcher.cancel()
+            left = threading.Event()
+            watcher.add_callback(left.set)
+            assert left.wait(30) or not watcher.is_active()
 
 
 def test_reflection_lists_the_services(place: Path) -> None:
