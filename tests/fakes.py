@@ -149,9 +149,7 @@ class FakeMode:
 
     def observe(self, work: Work) -> Sequence[Drift]:
         applied = self.world.of("apply")
-        return [
-            Drift(r.name, "is not as desired") for r in work.contents.shares if applied.get(str(r.name)) != r.spec
-        ]
+        return [Drift(r.name, "is not as desired") for r in work.contents.shares if applied.get(str(r.name)) != r.spec]
 
     def plan(self, work: Work) -> Plan:
         steps = tuple(step.name for step in self.steps if work.whole or not step.server_only)
