@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pvesmb
 import pytest
@@ -234,3 +235,15 @@ def test_a_gateway_that_is_not_there(place: object) -> None:
         client.file_servers.get(SERVER)
     assert "does not answer" in caught.value.message
     assert caught.value.help
+
+
+def test_the_example_of_the_readme_runs(
+    gateway: MemoryGateway, files: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = Path(__file__).parents[3] / "clients" / "python" / "README.md"
+    example = readme.read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.setenv("PVESMB_GATEWAY", gateway.target)
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "\n"
+    [rule] = gateway.resources[SHARE].access
+    assert (rule.user, rule.level) == ("anna", AccessRule.ACCESS_LEVEL_READ_WRITE)
