@@ -7,12 +7,17 @@ import socket
 import threading
 from collections.abc import Callable
 
+import grpc
 import pvesmb
 import pytest
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
 
 from tests.e2e.deployment import Server, password, user_rule, users
 from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
+
+RUNNING = pvesmb.OperationMetadata.Step.STATE_RUNNING
 
 
 @pytest.fixture
@@ -76,11 +81,22 @@ def test_options(deployment: NativeDeployment) -> None:
 
 
 def test_a_missing_vfs_module(deploy: Callable[..., NativeDeployment]) -> None:
+    """It is looked for a while whether the share can be used; who waits meanwhile is answered when the backend stops."""
     deployment = deploy(share_options={"vfs objects": "nosuch"})
-    spec = deployment.spec()
-    error = refused(deployment, spec, docs=pvesmb.Share(access=[user_rule("ann")]))
-    assert error.reason == "NOT_CONFIRMED" and "vfs" in error.help
-    assert deployment.traces("fs1", spec) == []
+    id, spec, docs = deployment.new_id(), deployment.spec(), pvesmb.Share(access=[user_rule("ann")])
+    handle = deployment.client.file_servers.create(deployment.backend, id, spec, users=users("ann"), shares={"docs": docs})
+    until(lambda: "confirm" in {step.name for step in handle.refresh().steps if step.state == RUNNING}, "the last step")
+    with grpc.insecure_channel(f"unix:{deployment.gateway.socket}") as channel:
+        request = operations_pb2.WaitOperationRequest(name=handle.name, timeout=Duration(seconds=100))
+        answer = operations_pb2_grpc.OperationsStub(channel).WaitOperation.future(request, timeout=110)
+        waiting = 'grpc_server_started_total{grpc_method="WaitOperation"'
+        until(lambda: waiting in deployment.metrics()["native"], "the arrival of the call at the backend")
+        assert deployment.stop() == 0
+        assert not answer.result(timeout=60).done
+    deployment.start()
+    error = handle.exception(timeout=60)
+    assert error is not None and error.reason == "NOT_CONFIRMED" and "vfs" in error.help
+    assert deployment.traces(id, spec) == []
 
 
 def test_backend_down(deployment: NativeDeployment, server: Server) -> None:
@@ -116,7 +132,7 @@ def test_gateway_restart(deployment: NativeDeployment, server: Server) -> None:
     assert deployment.client.shares.get(server.share("more")).name == server.share("more")
 
 
-def test_a_wait_is_answered_when_the_backend_stops(deployment: NativeDeployment) -> None:
+def test_clients_sit_out_a_restart(deployment: NativeDeployment) -> None:
     """The client that waits learns the end although the backend is stopped under it, and started again."""
     handles = [
         deployment.client.file_servers.create(

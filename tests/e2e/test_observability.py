@@ -46,8 +46,8 @@ def test_metrics(deployment: NativeDeployment) -> None:
     def more(name: str, **labels: str) -> float:
         return value(native, name, **labels) - value(before, name, **labels)
 
-    assert more("pvesmb_operations_total", verb="create", kind="fileServers", outcome="ok") == 1
-    assert more("pvesmb_operations_total", verb="delete", kind="fileServers", outcome="ok") == 1
+    assert more("pvesmb_operations_total", verb="CREATE", kind="fileServers", outcome="ok") == 1
+    assert more("pvesmb_operations_total", verb="DELETE", kind="fileServers", outcome="ok") == 1
     failed = {dict(labels)["outcome"] for (name, labels), v in native.items() if name == "pvesmb_operations_total"} - {"ok"}
     assert failed, "the failed create is counted with its reason"
     for step in ("address", "instance", "volume", "config", "process", "apply", "confirm"):
