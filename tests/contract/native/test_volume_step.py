@@ -152,6 +152,15 @@ def test_growing_can_be_put_back_which_leaves_it_larger(bench: Bench) -> None:
     assert bench.step.drifts([bench.share]) == []
 
 
+def test_only_the_last_growing_can_be_put_back(bench: Bench) -> None:
+    bench.ensure()
+    bench.ensure(bench.sized(600), Verb.UPDATE)
+    bench.ensure(bench.sized(700), Verb.UPDATE)
+    with pytest.raises(PreconditionFailed, match="cannot shrink"):
+        bench.ensure(bench.share, Verb.UPDATE)
+    bench.ensure(bench.sized(600), Verb.UPDATE)
+
+
 def test_what_the_storage_cannot_hold_is_refused_with_the_numbers(bench: Bench) -> None:
     huge = bench.sized(1024**2 * 900)
     with pytest.raises(StorageFull) as caught:
