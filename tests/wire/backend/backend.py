@@ -133,7 +133,6 @@ def refusal(status: Any) -> Refusal:
     assert [bool(link.description) for link in help.links] == [True], "says what to do"
     assert status.message
     assert REASONS[info.reason].code == status.code
-    assert bool(bad.field_violations) == (info.reason == "FIELD_INVALID")
     return Refusal(
         {code.value[0]: code for code in grpc.StatusCode}[status.code],
         info.reason,
@@ -153,6 +152,7 @@ def refused(call: Callable[..., Any], request: Any, **options: Any) -> Refusal:
     assert status is not None, caught.value
     found = refusal(status)
     assert caught.value.code() is found.code
+    assert bool(found.fields) == (found.reason == "FIELD_INVALID")
     return found
 
 

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from pvesmb.v1 import (
     common_pb2,
+    file_server_pb2,
     file_server_service_pb2,
     group_service_pb2,
     share_pb2,
@@ -24,33 +25,29 @@ from tests.wire.backend.backend import BACKEND, SERVER, Backend, metadata, new_g
 
 ID = "0b9e5b5c-6d6e-4f0e-8f5c-2f6f3f5d8a11"
 
+ANNA = user_pb2.User(name=f"{SERVER}/users/anna", disabled=True)
+TEAM = user_pb2.Group(name=f"{SERVER}/groups/team", description="new")
+DATA = share_pb2.Share(name=f"{SERVER}/shares/Data", comment="new")
+FS = file_server_pb2.FileServer(name=SERVER, description="new")
+
 #: Each method that changes something, with a good request of it on a backend that has `fs`, `anna`, `team` and `Data`.
 CHANGES: dict[str, tuple[str, Any]] = {
     "CreateFileServer": (
         "servers",
         file_server_service_pb2.CreateFileServerRequest(parent=BACKEND, file_server_id="other"),
     ),
-    "UpdateFileServer": (
-        "servers",
-        file_server_service_pb2.UpdateFileServerRequest(file_server={"name": SERVER, "description": "new"}),  # type: ignore[arg-type]
-    ),
+    "UpdateFileServer": ("servers", file_server_service_pb2.UpdateFileServerRequest(file_server=FS)),
     "DeleteFileServer": ("servers", file_server_service_pb2.DeleteFileServerRequest(name=SERVER, force=True)),
     "CreateShare": ("shares", new_share("Other")),
-    "UpdateShare": (
-        "shares",
-        share_service_pb2.UpdateShareRequest(share={"name": f"{SERVER}/shares/Data", "comment": "new"}),
-    ),  # type: ignore[arg-type]
-    "DeleteShare": ("shares", share_service_pb2.DeleteShareRequest(name=f"{SERVER}/shares/Data")),
+    "UpdateShare": ("shares", share_service_pb2.UpdateShareRequest(share=DATA)),
+    "DeleteShare": ("shares", share_service_pb2.DeleteShareRequest(name=DATA.name)),
     "CreateUser": ("users", new_user("bert")),
-    "UpdateUser": ("users", user_service_pb2.UpdateUserRequest(user={"name": f"{SERVER}/users/anna", "disabled": True})),  # type: ignore[arg-type]
-    "ResetPassword": ("users", user_service_pb2.ResetPasswordRequest(name=f"{SERVER}/users/anna", password="other")),
-    "DeleteUser": ("users", user_service_pb2.DeleteUserRequest(name=f"{SERVER}/users/anna")),
+    "UpdateUser": ("users", user_service_pb2.UpdateUserRequest(user=ANNA)),
+    "ResetPassword": ("users", user_service_pb2.ResetPasswordRequest(name=ANNA.name, password="other")),
+    "DeleteUser": ("users", user_service_pb2.DeleteUserRequest(name=ANNA.name)),
     "CreateGroup": ("groups", new_group("rest", "anna")),
-    "UpdateGroup": (
-        "groups",
-        group_service_pb2.UpdateGroupRequest(group={"name": f"{SERVER}/groups/team", "members": ["anna"]}),
-    ),  # type: ignore[arg-type]
-    "DeleteGroup": ("groups", group_service_pb2.DeleteGroupRequest(name=f"{SERVER}/groups/team")),
+    "UpdateGroup": ("groups", group_service_pb2.UpdateGroupRequest(group=TEAM)),
+    "DeleteGroup": ("groups", group_service_pb2.DeleteGroupRequest(name=TEAM.name)),
 }
 
 
