@@ -103,6 +103,9 @@ class Deployment(Protocol):
     def running(self) -> None:
         """Starts what does not run."""
 
+    def close(self) -> None:
+        """Ends and removes everything."""
+
     def spec(self, **fields: object) -> pvesmb.FileServer:
         """A new file server of this mode, at an address of its own."""
 
