@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from services.core.codec import decode
 from services.core.control.base import Base, leaving, refuse_if
 from services.core.control.calls import Answer, Call
 from services.core.domain.account import GroupSpec, UserSpec, check_password
 from services.core.domain.names import Kind, Name, check_id
 from services.core.domain.operation import Operation, Verb
 from services.core.domain.resource import Resource, State
-from services.core.domain.share import PrincipalKind
+from services.core.domain.share import PrincipalKind, ShareSpec
 from services.core.errors import (
     AlreadyExists,
     InvalidField,
 )
-from services.core.steps import Contents
 from services.core.store import Transaction
 
 
@@ -55,7 +55,7 @@ class Accounts(Base):
         def change(tx: Transaction, op: Operation) -> Resource[Any]:
             self._parent(tx, name.server, leaving=True)
             user = self._lock(tx, name, call, op.id)
-            _refuse_named(tx.contents(name.server), PrincipalKind.USER, name.id)
+            _refuse_named(tx, name, PrincipalKind.USER)
             tx.save(leaving(user, {}))
             return user
 
@@ -81,7 +81,7 @@ class Accounts(Base):
         def change(tx: Transaction, op: Operation) -> Resource[Any]:
             self._parent(tx, name.server, leaving=True)
             group = self._lock(tx, name, call, op.id)
-            _refuse_named(tx.contents(name.server), PrincipalKind.GROUP, name.id)
+            _refuse_named(tx, name, PrincipalKind.GROUP)
             tx.save(leaving(group, {}))
             return group
 
@@ -116,6 +116,14 @@ class Accounts(Base):
                 raise InvalidField.of(f"{field}.members[{i}]", f"the file server has no user {member!r}")
 
 
-def _refuse_named(contents: Contents, kind: PrincipalKind, id: str) -> None:
-    named = [s for s in contents.shares if (kind, id) in s.spec.principals().values()]
-    refuse_if(named, f"shares name the {kind.value} {id!r}", f"names the {kind.value}")
+def _refuse_named(tx: Transaction, name: Name, kind: PrincipalKind) -> None:
+    """Refuses while a share names the user or group, or did before an update that can still fail and bring that back."""
+    shares = {share.name: [share] for share in tx.contents(name.server).shares}
+    for op in tx.waiting_on(name.server):
+        if op.previous is not None and op.target in shares:
+            before = decode(ShareSpec, op.previous)
+            shares[op.target].append(replace(shares[op.target][0], spec=before))
+    named = [
+        states[0] for states in shares.values() if any((kind, name.id) in s.spec.principals().values() for s in states)
+    ]
+    refuse_if(named, f"shares name the {kind.value} {name.id!r}", f"names the {kind.value}")

@@ -80,7 +80,7 @@ class Base:
             principal=call.principal,
             options=dict(options or {}),
         )
-        planned: list[Planned] = []
+        seen: list[tuple[Resource[Any], Work]] = []
         try:
             with self._store.transaction() as tx:
                 if call.request_id:
@@ -90,7 +90,7 @@ class Base:
                 before = tx.find(target)
                 change(tx, op)
                 if call.validate_only:
-                    planned.append(self._plan(tx, op))
+                    seen.append(self._foresee(tx, op))
                     raise _PlanOnly
                 if verb is Verb.UPDATE and before is not None:
                     op = replace(op, previous=encode(before.spec))
@@ -98,7 +98,10 @@ class Base:
                 if call.request_id:
                     tx.remember_request(call.request_id, call.fingerprint, op.id, now + REQUEST_SECONDS)
         except _PlanOnly:
-            return planned[0]
+            resource, work = seen[0]
+            # Outside the transaction: a mode looks at its machine, which may take its time.
+            plan = self._mode.plan(work)
+            return Planned(resource if verb is not Verb.DELETE else None, target, verb, plan)
         self._worker.wanted.notify()
         return op
 
@@ -112,15 +115,14 @@ class Base:
             raise RequestIdReused(f"request_id {call.request_id} was used for another request")
         return tx.operation(id)
 
-    def _plan(self, tx: Transaction, op: Operation) -> Planned:
-        after = tx.get(op.target)
+    def _foresee(self, tx: Transaction, op: Operation) -> tuple[Resource[Any], Work]:
+        """What the resource would be, and the work that would make it so."""
         server = tx.get(op.target.server)
         whole = op.target.kind is Kind.FILE_SERVER
         touched = [r for r in tx.occupied_by(op.id) if r.name.kind is not Kind.FILE_SERVER]
         changes = [Change(r, op.verb, op.options) for r in touched]
-        claims = StoredClaims(self._store)
-        plan = self._mode.plan(Work(server, whole, changes, tx.contents(server.name), claims, op.options))
-        return Planned(after if op.verb is not Verb.DELETE else None, op.target, op.verb, plan)
+        work = Work(server, whole, changes, tx.contents(server.name), StoredClaims(self._store), op.options)
+        return tx.get(op.target), work
 
     def _update(
         self,
@@ -160,12 +162,14 @@ class Base:
         parent = tx.get(server, lock=True)
         if parent.state is State.DELETING or (parent.state is State.CREATING and not leaving):
             verb = "removed" if parent.state is State.DELETING else "made"
-            raise ResourceBusy(f"{server} is being {verb}", metadata={"operation": self._operation_name(tx, server)})
+            if busy := tx.busy_with(server):
+                operation = f"backends/{self._backend}/operations/{busy}"
+                raise ResourceBusy(f"{server} is being {verb}", metadata={"operation": operation})
+            raise ResourceBusy(
+                f"the removal of {server} has begun, and failed",
+                help="Delete the file server again; its conditions say why that failed.",
+            )
         return parent
-
-    def _operation_name(self, tx: Transaction, name: Name) -> str:
-        busy = tx.busy_with(name)
-        return f"backends/{self._backend}/operations/{busy}" if busy else ""
 
     def _new(self, name: Name, spec: Any, assigned: Mapping[str, Any]) -> Resource[Any]:
         now = self._clock.now()
