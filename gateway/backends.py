@@ -118,16 +118,18 @@ class Backend:
     _callables: dict[str, Any] = field(default_factory=dict)
 
     def callable(self, method: str, request_streaming: bool, response_streaming: bool) -> Any:
-        """What calls the method with raw bytes; made once."""
+        """What calls the method with raw bytes; made once.
+
+        A stream of requests is always called as if it had a stream of responses, which is the same on the wire: the form
+        of grpc.aio for a single response can lose the status altogether (see `gateway.ends`).
+        """
         found = self._callables.get(method)
         if found is None:
-            kinds = {
-                (False, False): self.channel.unary_unary,
-                (False, True): self.channel.unary_stream,
-                (True, False): self.channel.stream_unary,
-                (True, True): self.channel.stream_stream,
-            }
-            found = self._callables[method] = kinds[request_streaming, response_streaming](method)
+            if request_streaming:
+                found = self.channel.stream_stream(method)
+            else:
+                found = self.channel.unary_stream(method) if response_streaming else self.channel.unary_unary(method)
+            self._callables[method] = found
         return found
 
     async def unary(self, method: str, request: bytes, *, timeout: float | None, metadata: Metadata) -> Reply:
@@ -139,14 +141,9 @@ class Backend:
                 response = await call
             except grpc.aio.AioRpcError:
                 response = None
-            except asyncio.CancelledError:
-                if not ended_remotely(call):
-                    raise
-                response = None
-            finally:
-                if not call.done():
-                    call.cancel()
-            return await reply(call, response)
+            initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+            code, details = await call.code(), await call.details() or ""
+            return Reply(code, details, tuple(initial or ()), tuple(trailing or ()), response)
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[None]:
@@ -166,21 +163,6 @@ class Backend:
     def _close_if_unused(self) -> None:
         if self._retired and not self._running and self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self.channel.close())
-
-
-def ended_remotely(call: Any) -> bool:
-    """After a CancelledError: whether the backend answered CANCELLED, rather than our own client having gone.
-
-    grpc.aio raises the same exception for both.
-    """
-    task = asyncio.current_task()
-    return bool(call.done() and not (task and task.cancelling()))
-
-
-async def reply(call: Any, response: bytes | None) -> Reply:
-    """How a finished call ended."""
-    initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
-    return Reply(await call.code(), await call.details() or "", tuple(initial or ()), tuple(trailing or ()), response)
 
 
 class Backends:

@@ -16,7 +16,7 @@ import grpc.aio
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.backends import Backend, Backends, Metadata, Reply, ended_remotely
+from gateway.backends import Backend, Backends, Metadata, Reply
 from gateway.ends import Ends
 from gateway.failures import DETAILS_KEY, typed
 from gateway.router import EVERY, Method, backend_of
@@ -136,21 +136,20 @@ class Forwarder(grpc.GenericRpcHandler):
 
 
 async def _responses(method: Method, call: Any, context: Context) -> bytes | None:
-    """Passes on initial metadata and responses; a single response is returned, and None where the call failed."""
+    """Passes on initial metadata and responses until the call has ended. A single response is returned instead."""
+    single = None
     try:
         if initial := _clean(tuple(await call.initial_metadata() or ())):
             await context.send_initial_metadata(initial)
-        if not method.response_streaming:
-            single: bytes = await call
-            return single
-        while (message := await call.read()) is not grpc.aio.EOF:
-            await context.write(message)
+        # Not call.read(), which gives up what has not been read as soon as a status is there.
+        async for message in call:
+            if method.response_streaming:
+                await context.write(message)
+            else:
+                single = message
     except grpc.aio.AioRpcError:
-        return None
-    except asyncio.CancelledError:
-        if not ended_remotely(call):
-            raise
-    return None
+        return None  # `Ends` knows more
+    return single
 
 
 async def _pump(requests: AsyncIterator[bytes], call: Any) -> None:

@@ -96,6 +96,14 @@ def test_bytes_that_are_no_message() -> None:
             route(_SHARES + "GetShare", raw)
 
 
+def test_messages_that_come_twice_are_merged_and_values_replaced() -> None:
+    method = METHODS[_SHARES + "UpdateShare"]
+    named, renamed = _delimited(1, _delimited(1, b"backends/a/x")), _delimited(1, _delimited(1, b"backends/b/x"))
+    other = _delimited(1, _delimited(3, b"comment"))
+    for raw, wanted in ((named + other, "backends/a/x"), (named + other + renamed, "backends/b/x"), (other, "")):
+        assert _read_by_protobuf(method, raw) == resource_name(method, raw) == wanted
+
+
 def _read_by_protobuf(method: Method, raw: bytes) -> str | None:
     message: Any = GetMessageClass(method.input)()
     try:

@@ -150,6 +150,30 @@ async def test_deadline_reaches_the_backend(stack: Stack, kind: str) -> None:
     assert service.remaining is None
 
 
+async def test_long_streams_are_complete(stack: Stack) -> None:
+    stack.backend("a", Echo().add_to)
+    channel = await stack.start()
+    answers = call(channel, "Many")(Ping(name=_NAME, count=2000), metadata=_TO_A)
+    assert [a.count async for a in answers] == list(range(2000))
+    pings = [Ping(name=str(i)) for i in range(1000)]
+    chat = call(channel, "Chat")(_requests(*pings), metadata=_TO_A)
+    assert [a.name async for a in chat] == [p.name for p in pings]
+    total = await call(channel, "Collect")(_requests(*[Ping(count=1)] * 1000), metadata=_TO_A)
+    assert total.count == 1000
+
+
+async def test_answers_before_an_error_arrive(stack: Stack) -> None:
+    stack.backend("a", Echo().add_to)
+    channel = await stack.start()
+    answers = call(channel, "Many")(Ping(name=_NAME, count=500, data=b"rich"), metadata=_TO_A)
+    got = []
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for answer in answers:
+            got.append(answer.count)
+    assert got == list(range(500))
+    assert isinstance(error_of(caught.value), PreconditionFailed)
+
+
 @pytest.mark.parametrize("kind", ["Unary", "Many"])
 async def test_deadline_ends_the_call_at_the_backend(stack: Stack, kind: str) -> None:
     service = Echo()
