@@ -25,7 +25,8 @@ _WAIT = 1.0
 class Ends:
     """The statuses that a call reports, in their order."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, wait: float = _WAIT) -> None:
+        self._wait = wait
         self._seen: list[Reply] = []
         self._true = asyncio.Event()
         call.add_done_callback(self._note)
@@ -33,7 +34,7 @@ class Ends:
     async def reply(self, response: bytes | None) -> Reply:
         """The true one; the call must be done."""
         try:
-            async with asyncio.timeout(_WAIT):
+            async with asyncio.timeout(self._wait):
                 await self._true.wait()
         except TimeoutError:
             seen = self._seen

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+import grpc
 import pytest
 
 from gateway.backends import Backends
@@ -87,6 +88,20 @@ async def test_vanished_file_leaves_the_old_one_in_force(file: Path) -> None:
     backends.refresh()
     assert "No such file" in backends.problem
     assert backends.get("a").id == "a"
+    await backends.close()
+
+
+async def test_channels_of_removed_backends_close_after_their_last_call(file: Path) -> None:
+    backends = Backends(str(file))
+    a = backends.get("a")
+    with a.lease():
+        put(file, "")
+        backends.refresh()
+        await asyncio.sleep(0)
+        assert a.channel.get_state() is not grpc.ChannelConnectivity.SHUTDOWN
+    async with asyncio.timeout(30):
+        while a.channel.get_state() is not grpc.ChannelConnectivity.SHUTDOWN:
+            await asyncio.sleep(0.01)
     await backends.close()
 
 

@@ -57,7 +57,7 @@ def test_roles_are_those_written_in_the_contract() -> None:
         service = re.search(r"^service (\w+)", text, re.MULTILINE)
         assert service
         for comment, method in re.findall(r"((?:  //.*\n)+)  rpc (\w+)", text):
-            written = re.search(r"Role: (\w+)", comment)
+            written = re.search(r"Role:[\s/]+(\w+)", comment)
             assert written, method
             assert ROLES[f"/pvesmb.v1.{service[1]}/{method}"] is Role[written[1].upper()], method
             checked += 1
