@@ -101,6 +101,8 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
     clock = SystemClock()
     vault = FileVault.open_file(f"{settings.state_dir}/secret.key")
     store = Store(settings.url)
+    with store.transaction() as tx:
+        tx.belong_to(settings.backend_id)
     host = LocalHost()
 
     def on_event(uid: str, condition: Condition | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.core.codec import decode
-from services.core.control.base import Base, leaving, refuse_if
+from services.core.control.base import Base, leaving, refuse_if, require_made
 from services.core.control.calls import Answer, Call
 from services.core.domain.account import GroupSpec, UserSpec, check_password
 from services.core.domain.names import Kind, Name, check_id
@@ -110,10 +110,11 @@ class Accounts(Base):
             )
 
     def _check_members(self, tx: Transaction, server: Name, spec: GroupSpec, field: str) -> None:
-        users = tx.contents(server).named(Kind.USER)
+        users, parent = tx.contents(server).named(Kind.USER), tx.get(server)
         for i, member in enumerate(spec.members):
             if member not in users:
                 raise InvalidField.of(f"{field}.members[{i}]", f"the file server has no user {member!r}")
+            require_made(users[member], parent, self._backend, tx.busy_with(users[member].name))
 
 
 def _refuse_named(tx: Transaction, name: Name, kind: PrincipalKind) -> None:

@@ -113,7 +113,10 @@ class Base:
         fingerprint, id = earlier
         if fingerprint != call.fingerprint:
             raise RequestIdReused(f"request_id {call.request_id} was used for another request")
-        return tx.operation(id)
+        operation = tx.operation(id)
+        if operation is None:
+            raise RequestIdReused(f"the operation of request_id {call.request_id} ended, and was deleted since")
+        return operation
 
     def _foresee(self, tx: Transaction, op: Operation) -> tuple[Resource[Any], Work]:
         """What the resource would be, and the work that would make it so."""
@@ -202,10 +205,21 @@ def busy_error(name: Name, operation: str, backend: str) -> ResourceBusy:
 
 
 def leaving(resource: Resource[Any], options: Mapping[str, Any]) -> Resource[Any]:
-    """A resource on its way out. The options are kept with it, so that a removal that failed can be tried again."""
-    return replace(resource, state=State.DELETING, assigned={**resource.assigned, "removal": dict(options)})
+    """A resource on its way out. The options are kept with it, so that a removal that failed can be tried again; `begun`
+    says that an earlier operation had tried."""
+    removal = {**options, "begun": resource.state is State.DELETING}
+    return replace(resource, state=State.DELETING, assigned={**resource.assigned, "removal": removal})
 
 
 def refuse_if(resources: list[Resource[Any]], message: str, why: str) -> None:
     if resources:
         raise PreconditionFailed(message, violations=[Violation(str(r.name), why) for r in resources[:20]])
+
+
+def require_made(resource: Resource[Any], server: Resource[Any], backend: str, operation: str) -> None:
+    """Refuses to build on an account that may yet be undone; within the operation that makes the whole file server all
+    stands or falls together."""
+    if resource.state is State.CREATING and server.state is not State.CREATING:
+        raise ResourceBusy(
+            f"{resource.name} is being made", metadata={"operation": f"backends/{backend}/operations/{operation}"}
+        )

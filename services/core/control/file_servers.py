@@ -8,7 +8,7 @@ from typing import Any
 from services.core.control.accounts import Accounts
 from services.core.control.base import CONTENTS, below, busy_error, leaving, refuse_if
 from services.core.control.calls import Answer, Call, NewContents
-from services.core.control.shares import Shares
+from services.core.control.shares import Shares, refuse_nested
 from services.core.domain.account import check_password
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name, check_id
@@ -61,6 +61,8 @@ class Control(Shares, Accounts):
                 busy = tx.busy_with(resource.name)
                 if busy and resource is not server:
                     raise busy_error(resource.name, busy, self._backend)
+                if delete_data and resource.name.kind is Kind.SHARE:
+                    refuse_nested(tx, resource)
                 tx.save(leaving(resource, op.options))
             tx.occupy([server.name, *(m.name for m in members)], op.id)
             return server

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from services.core.control.base import Base, below, leaving, refuse_if
+from services.core.control.base import Base, below, leaving, refuse_if, require_made
 from services.core.control.calls import Answer, Call
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name, check_id
@@ -49,9 +49,7 @@ class Shares(Base):
             self._parent(tx, name.server, leaving=True)
             share = self._lock(tx, name, call, op.id)
             if delete_data:
-                inside = share.assigned["path"].rstrip("/") + "/"
-                others = [s for s in tx.contents(name.server).shares if s.assigned["path"].startswith(inside)]
-                refuse_if(others, "another share lies within this one", "has its files there")
+                refuse_nested(tx, share)
             tx.save(leaving(share, op.options))
             return share
 
@@ -67,6 +65,8 @@ class Shares(Base):
         for path, (kind, principal) in spec.principals().items():
             if principal not in accounts[kind]:
                 raise InvalidField.of(f"{field}.{path}", f"the file server has no {kind.value} {principal!r}")
+            account = accounts[kind][principal]
+            require_made(account, server, self._backend, tx.busy_with(account.name))
         if spec.guest_access is not GuestAccess.NONE and not server.spec.smb.allow_guests:
             raise PreconditionFailed(
                 "the file server does not let guests in",
@@ -85,3 +85,14 @@ def _check_storage_change(old: ShareSpec, new: ShareSpec) -> None:
     elif old.storage != new.storage:
         field = "share.directory" if isinstance(new.storage, DirectoryStorage) else "share.volume"
         raise InvalidField.of(field, "where a share's files are cannot be changed; make a new share")
+
+
+def refuse_nested(tx: Transaction, share: Resource[Any]) -> None:
+    """Refuses to remove files among which are those of another share, of whichever file server."""
+    path = share.assigned["path"].rstrip("/")
+    others = [s for s in tx.contents(share.name.server).shares if s.assigned["path"].startswith(path + "/")]
+    for claim in tx.claims_below("directory", path):
+        owner = tx.by_uid(claim.owner)
+        if owner is not None and owner.uid != share.uid and owner.name not in [other.name for other in others]:
+            others.append(owner)
+    refuse_if(others, "another share lies within this one", "has its files there")

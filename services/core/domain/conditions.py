@@ -15,6 +15,13 @@ def settled(resource: Resource[Any]) -> Resource[Any]:
     return replace(resource, state=State.READY, observed_generation=resource.generation, conditions=kept)
 
 
+def kept(resource: Resource[Any]) -> Resource[Any]:
+    """A resource that was to be removed and is not: it stands as its conditions say."""
+    assigned = {key: value for key, value in resource.assigned.items() if key != "removal"}
+    bad = any(condition.severity is Severity.ERROR for condition in resource.conditions)
+    return replace(resource, state=State.DEGRADED if bad else State.READY, assigned=assigned)
+
+
 def failed(resource: Resource[Any], type: str, error: PvesmbError, now: float, state: State) -> Resource[Any]:
     """The resource with an error condition of this type, in this state."""
     condition = Condition(type, Severity.ERROR, error.reason, error.message, error.help, now)

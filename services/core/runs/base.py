@@ -118,17 +118,23 @@ class Run:
 
     def _hold(self) -> set[str]:
         """Renews the lease, and says which operations shall be cancelled."""
+        with self._writing() as tx:
+            return tx.cancels([unit.operation.id for unit in self.units])
+
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        """A transaction that only whoever holds the lease may make; it renews it."""
         ids = [unit.operation.id for unit in self.units if not unit.operation.done]
         with self._t.store.transaction() as tx:
             if not tx.renew(ids, self._t.owner, self._t.clock.now() + self._t.lease_seconds):
                 raise LeaseLost
-            return tx.cancels(ids)
+            yield tx
 
     def _progress(self, units: Sequence[Unit], steps: Sequence[Step], at: int) -> None:
         """Notes that the step at this place runs; those before it are done."""
         states = [StepState.DONE] * at + [StepState.RUNNING] + [StepState.PENDING] * (len(steps) - at - 1)
         shown = tuple(StepProgress(step.name, state) for step, state in zip(steps, states, strict=True))
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             for unit in units:
                 unit.operation = replace(unit.operation, steps=shown)
                 tx.save_operations([unit.operation])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from services.core.codec import SPECS, decode
+from services.core.domain.account import GroupSpec
 from services.core.domain.conditions import failed, settled
+from services.core.domain.names import Kind
 from services.core.domain.operation import StepState, Verb
 from services.core.domain.resource import State
+from services.core.domain.share import PrincipalKind, ShareSpec
 from services.core.errors import OperationCancelled, PvesmbError
 from services.core.runs.base import Unit, typed, with_problem
 from services.core.runs.removal import Removal
-from services.core.steps import Work
+from services.core.steps import Contents, Work
 from services.core.store import Transaction
 from services.core.store.rows import snapshot_of
 
@@ -29,7 +33,7 @@ class Making(Removal):
         if fresh:
             self._forward(self._work(fresh), fresh)
         broken = [unit for unit in self.units if unit.error is not None]
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             for unit in broken:
                 self._note_error(tx, unit)
         creates = [unit for unit in broken if unit.operation.verb is Verb.CREATE]
@@ -81,14 +85,14 @@ class Making(Removal):
         assert unit.error is not None
         target, problem = unit.operation.target, None
         if unit.operation.previous is not None:
-            with self._t.store.transaction() as tx:
+            with self._writing() as tx:
                 resource = tx.get(target, lock=True)
-                spec = decode(SPECS[target.kind], unit.operation.previous)
+                spec = without_missing(decode(SPECS[target.kind], unit.operation.previous), tx.contents(self._server))
                 if resource.spec != spec:
                     tx.save(replace(resource, spec=spec, generation=resource.generation + 1))
             again = Unit(replace(unit.operation, verb=Verb.UPDATE))
             problem = self._repeat(self._work([again]), [again])
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             resource = tx.get(target, lock=True)
             if problem is None:
                 tx.save(settled(resource))
@@ -99,7 +103,7 @@ class Making(Removal):
 
     def _settle(self, units: Sequence[Unit]) -> None:
         """Ends what went well."""
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             for unit in units:
                 resources = tx.occupied_by(unit.operation.id)
                 for resource in resources:
@@ -107,3 +111,15 @@ class Making(Removal):
                 tx.occupy([resource.name for resource in resources], "")
                 unit.operation = replace(unit.operation, result=snapshot_of(tx.get(unit.operation.target)))
                 self._end(tx, unit, None)
+
+
+def without_missing(spec: Any, contents: Contents) -> Any:
+    """A former spec without users and groups that are gone since: whoever gets their name later gets no rights by it."""
+    users, groups = contents.named(Kind.USER), contents.named(Kind.GROUP)
+    if isinstance(spec, GroupSpec):
+        return replace(spec, members=tuple(member for member in spec.members if member in users))
+    if isinstance(spec, ShareSpec):
+        there = {PrincipalKind.USER: users, PrincipalKind.GROUP: groups}
+        kept = tuple(r for r in spec.access if r.kind is PrincipalKind.EVERYONE or r.id in there[r.kind])
+        return replace(spec, access=kept)
+    return spec

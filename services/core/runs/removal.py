@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.core.domain.conditions import failed, settled
+from services.core.domain.conditions import failed, kept
 from services.core.domain.resource import State
 from services.core.errors import OperationCancelled, PvesmbError
 from services.core.runs.base import CONTENTS, Run, Unit, typed, with_problem
@@ -16,19 +16,25 @@ class Removal(Run):
     """What cannot be removed stays DELETING, with a condition that says why, and is tried again by the drift check."""
 
     def remove(self) -> None:
-        """Deletes. A removal can be cancelled only before its first step: what is gone cannot be brought back."""
+        """Deletes. A removal can be cancelled only before its first step: what is gone cannot be brought back. One that
+        an earlier operation had begun cannot be cancelled at all."""
         cancelled = self._hold()
         for unit in self.units:
             if unit.operation.attempts <= 1 and unit.operation.id in cancelled:
-                unit.error = OperationCancelled("the removal was cancelled before it began; nothing was removed")
-                with self._t.store.transaction() as tx:
-                    resources = tx.occupied_by(unit.operation.id)
-                    for resource in resources:
-                        tx.save(settled(resource))
-                    tx.occupy([resource.name for resource in resources], "")
-                    self._end(tx, unit, unit.error)
+                with self._writing() as tx:
+                    self._keep(tx, unit)
         if live := [unit for unit in self.units if unit.error is None]:
             self._backward(live, rollback=False)
+
+    def _keep(self, tx: Transaction, unit: Unit) -> None:
+        resources = tx.occupied_by(unit.operation.id)
+        if any(resource.assigned["removal"].get("begun") for resource in resources):
+            return
+        for resource in resources:
+            tx.save(kept(resource))
+        tx.occupy([resource.name for resource in resources], "")
+        unit.error = OperationCancelled("the removal was cancelled before it began; nothing was removed")
+        self._end(tx, unit, unit.error)
 
     def _backward(self, units: Sequence[Unit], *, rollback: bool) -> None:
         """Runs `remove` of the steps in reverse. What cannot be removed stays DELETING with a condition that says why; the
@@ -56,7 +62,7 @@ class Removal(Run):
         for unit, tried in zip(units, again, strict=True):
             unit.operation = replace(tried.operation, steps=unit.operation.steps if rollback else tried.operation.steps)
             unit.changes = tried.changes
-            with self._t.store.transaction() as tx:
+            with self._writing() as tx:
                 self._drop(tx, unit, tried.error)
                 cause = problems[unit.operation.id]
                 self._end(tx, unit, with_problem(cause, tried.error) if cause is not None else tried.error)

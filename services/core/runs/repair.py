@@ -35,8 +35,10 @@ class Repair(Removal):
             return
         self._remove_leftovers(leftovers)
         work = self._work([unit])
+        made = [r for r in work.contents.shares if r.state is not State.CREATING]
+        work = replace(work, contents=replace(work.contents, shares=made))
         try:
-            drifts = list(self._t.mode.observe(work))
+            drifts = self._settled_only(self._t.mode.observe(work))
         except Exception as exception:
             self._report(unit, [Drift(self._server, typed(exception).message)], typed(exception))
             return
@@ -48,6 +50,11 @@ class Repair(Removal):
         else:
             self._mend(unit, work, drifts)
 
+    def _settled_only(self, drifts: Sequence[Drift]) -> list[Drift]:
+        """Without those of resources that an operation is about to change: they differ because it has not run yet."""
+        with self._t.store.snapshot() as tx:
+            return [drift for drift in drifts if not tx.busy_with(drift.resource)]
+
     def _leftovers(self) -> list[Resource[Any]]:
         """What is to be removed, but by no operation."""
         with self._t.store.snapshot() as tx:
@@ -57,8 +64,9 @@ class Repair(Removal):
     def _adopt(self, unit: Unit, leftovers: Sequence[Resource[Any]]) -> None:
         server = next(r for r in leftovers if r.name == self._server)
         unit.operation = replace(unit.operation, verb=Verb.DELETE, options=server.assigned.get("removal", {}))
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             tx.occupy([self._server], unit.operation.id)
+            tx.save_operations([unit.operation])
 
     def _remove_leftovers(self, leftovers: Sequence[Resource[Any]]) -> None:
         if not leftovers:
@@ -76,12 +84,12 @@ class Repair(Removal):
                 error = typed(exception)
                 for change in work.live():
                     change.error = error
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             for change in work.live():
                 tx.drop(change.resource.name)
 
     def _in_order(self, unit: Unit) -> None:
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             for name in [self._server, *(r.name for r in tx.members(self._server, *CONTENTS))]:
                 resource = tx.get(name, lock=True)
                 if resource.state is State.DEGRADED and not tx.busy_with(name):
@@ -92,9 +100,9 @@ class Repair(Removal):
         """Raises the condition `Drifted` (or `CheckFailed`) where it belongs, and leaves no operation behind."""
         type, reason = ("Drifted", "DRIFTED") if error is None else ("CheckFailed", error.reason)
         action = error.help if error is not None else "Update the resource, or set drift_policy to repair."
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             for name in dict.fromkeys(drift.resource for drift in drifts):
-                if (resource := tx.find(name, lock=True)) is None:
+                if (resource := tx.find(name, lock=True)) is None or tx.busy_with(name):
                     continue
                 message = "; ".join(drift.message for drift in drifts if drift.resource == name)
                 condition = Condition(type, Severity.ERROR, reason, message, action, self._t.clock.now())
@@ -111,7 +119,7 @@ class Repair(Removal):
             errors[self._server] = unit.error
         mended = [drift for drift in drifts if drift.resource not in errors and self._server not in errors]
         self._t.telemetry.drift(len(drifts), len(mended))
-        with self._t.store.transaction() as tx:
+        with self._writing() as tx:
             for name in dict.fromkeys([self._server, *(r.name for r in every)]):
                 if (resource := tx.find(name, lock=True)) is None or tx.busy_with(name):
                     continue

@@ -29,7 +29,9 @@ class Store:
         if self.embedded:
             self._lock_file()
         self._engine = _engine(str(url) if self.embedded else url, embedded=self.embedded)
-        self._readers = self._engine.execution_options(pvesmb_read=True)
+        # SQLite's readers see one state anyway; PostgreSQL's do from this level on.
+        level = {} if self.embedded else {"isolation_level": "REPEATABLE READ"}
+        self._readers = self._engine.execution_options(pvesmb_read=True, **level)
         try:
             self._migrate()
         except BaseException:

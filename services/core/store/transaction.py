@@ -62,14 +62,15 @@ class Transaction:
         query = select(resources).where(resources.c.kind == Kind.FILE_SERVER.value).order_by(resources.c.name)
         return [resource_of(row) for row in self._c.execute(query)]
 
-    def members(self, server: Name, *kinds: Kind) -> list[Resource[Any]]:
+    def members(self, server: Name, *kinds: Kind, lock: bool = False) -> list[Resource[Any]]:
         """What is in a file server, by kind and key."""
         query = (
             select(resources)
             .where(resources.c.server == str(server), resources.c.kind.in_([kind.value for kind in kinds]))
             .order_by(resources.c.kind, resources.c.key)
         )
-        return [resource_of(row) for row in self._c.execute(query)]
+        rows = self._c.execute(query.with_for_update() if lock else query)
+        return [resource_of(row) for row in rows]
 
     def contents(self, server: Name) -> Contents:
         """The desired contents of a file server, without what is being deleted: neither as a resource of its own nor as
@@ -96,7 +97,7 @@ class Transaction:
     def drop(self, name: Name) -> None:
         """Forgets a resource. A user leaves its groups, a file server takes the checks with it that waited for it."""
         if name.kind is Kind.USER:
-            for group in self.members(name.server, Kind.GROUP):
+            for group in self.members(name.server, Kind.GROUP, lock=True):
                 if name.id in group.spec.members:
                     left = _with_members(group, [member for member in group.spec.members if member != name.id])
                     self.save(replace(left, generation=group.generation + 1, observed_generation=group.generation + 1))
@@ -128,10 +129,26 @@ class Transaction:
         query = select(counters.c.value).where(counters.c.name == name).with_for_update()
         last = self._c.execute(query).scalar()
         if last is None:
-            self._c.execute(insert(counters).values(name=name, value=first))
-            return first
+            try:
+                with self._c.begin_nested():
+                    self._c.execute(insert(counters).values(name=name, value=first))
+                return first
+            except IntegrityError:  # another replica was the first
+                last = self._c.execute(query).scalar_one()
         self._c.execute(update(counters).where(counters.c.name == name).values(value=last + 1))
         return int(last) + 1
+
+    def belong_to(self, backend: str) -> None:
+        """Gives a new store to this backend; `PreconditionFailed` if it is another's, whose machines are not ours."""
+        prefix = "backend:"
+        owners = self._c.execute(select(counters.c.name).where(counters.c.name.startswith(prefix))).scalars().all()
+        if not owners:
+            self.next_number(prefix + backend, 1)
+        elif owners != [prefix + backend]:
+            raise PreconditionFailed(
+                f"this store belongs to the backend {owners[0].removeprefix(prefix)!r}",
+                help="Give each backend a store of its own, and do not change a backend's id.",
+            )
 
     # Operations
 
@@ -286,6 +303,12 @@ class Transaction:
     def claims_of(self, owner: str) -> list[Claim]:
         query = select(claims).where(claims.c.owner == owner).order_by(claims.c.kind, claims.c.value)
         return [Claim(row.kind, row.value, row.owner, row.facts) for row in self._c.execute(query)]
+
+    def claims_below(self, kind: str, path: str) -> list[Claim]:
+        """Claims on what lies within this path, the path itself left out."""
+        inside = claims.c.value.startswith(path.rstrip("/") + "/", autoescape=True)
+        rows = self._c.execute(select(claims).where(claims.c.kind == kind, inside))
+        return [Claim(row.kind, row.value, row.owner, row.facts) for row in rows]
 
     def put_claim(self, claim: Claim) -> Claim:
         """See `Claims.put`."""

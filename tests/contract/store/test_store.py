@@ -229,3 +229,44 @@ def test_the_embedded_store_is_durable_and_private(tmp_path: Path) -> None:
         assert raw.execute("PRAGMA secure_delete").fetchone() == (1,)
     opened.close()
     assert (tmp_path / "store.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_readers_see_one_state(store: Store) -> None:
+    add_server(store)
+    user = SERVER.child(Kind.USER, "u")
+    with store.snapshot() as reader:
+        assert reader.members(SERVER, Kind.USER) == []
+        with store.transaction() as tx:
+            tx.insert(resource(user, UserSpec()))
+        assert reader.members(SERVER, Kind.USER) == []
+
+
+def test_the_first_number_can_be_asked_for_by_two_at_once(store: Store) -> None:
+    begun, numbers = threading.Barrier(2), []
+
+    def count() -> None:
+        begun.wait(30)
+        with store.transaction() as tx:
+            numbers.append(tx.next_number("new", 7))
+
+    threads = [threading.Thread(target=count) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == [7, 8]
+
+
+def test_a_store_belongs_to_one_backend(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.belong_to("a")
+        tx.belong_to("a")
+    with store.transaction() as tx, pytest.raises(PreconditionFailed, match="belongs to the backend 'a'"):
+        tx.belong_to("b")
+
+
+def test_claims_below_a_path(store: Store) -> None:
+    with store.transaction() as tx:
+        for path in ("/d/a", "/d/a/b", "/d/a%", "/d/ab"):
+            tx.put_claim(Claim("directory", path, path))
+        assert [claim.value for claim in tx.claims_below("directory", "/d/a")] == ["/d/a/b"]

@@ -44,7 +44,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def with_accounts(rig: Rig) -> None:
-    rig.create_user("anna")
+    assert rig.finished(rig.create_user("anna")).error is None
     rig.accepted(rig.control.create_group(Call(), SERVER, "team", GroupSpec(members=("anna",))))
     rig.drain()
 
@@ -128,7 +128,7 @@ def test_a_share_that_is_half_removed_is_not_updated_but_removed_again(rig: Rig)
     assert rig.finished(rig.accepted(rig.control.delete_share(Call(), DATA, delete_data=True))).error is not None
     share = rig.share("Data")
     assert share is not None
-    assert (share.state, share.assigned["removal"]) == (State.DELETING, {"delete_data": True})
+    assert (share.state, share.assigned["removal"]) == (State.DELETING, {"delete_data": True, "begun": False})
     with pytest.raises(PreconditionFailed):
         rig.control.update_share(Call(), DATA, lambda old: replace(old.spec, comment="x"))
     rig.mode.hook = lambda *_: None

@@ -15,8 +15,10 @@ from services.core.domain.file_server import DriftPolicy, FileServerSpec
 from services.core.domain.names import Kind
 from services.core.domain.operation import StepState
 from services.core.domain.resource import Resource, State
-from services.core.domain.share import ShareSpec
-from services.core.errors import PathUnsuitable, PvesmbError
+from services.core.domain.share import AccessLevel, AccessRule, PrincipalKind, ShareSpec
+from services.core.errors import PathUnsuitable, PvesmbError, ResourceBusy
+from services.core.runs import LeaseLost
+from services.core.worker import batch_length
 from tests.fakes import Killed
 from tests.unit.core.rig import SERVER, Rig
 
@@ -380,3 +382,96 @@ def test_a_check_does_not_outlive_its_file_server(rig: Rig) -> None:
     rig.drain()
     with rig.store.snapshot() as tx:
         assert tx.pending_count() == 0
+
+
+def test_an_account_that_is_being_made_is_not_built_on(rig: Rig) -> None:
+    rig.ready_server()
+    rig.create_user("bob")
+    named = ShareSpec(access=(AccessRule(PrincipalKind.USER, "bob", AccessLevel.READ),))
+    with pytest.raises(ResourceBusy):
+        rig.create_share("data", named)
+    with pytest.raises(ResourceBusy):
+        rig.control.create_group(Call(), SERVER, "g", GroupSpec(members=("bob",)))
+    rig.drain()
+    assert rig.finished(rig.create_share("data", named)).error is None
+
+
+def test_a_put_back_group_does_not_name_who_is_gone(rig: Rig) -> None:
+    contents = {"users": {"ann": (UserSpec(), "pw")}, "groups": {"g": GroupSpec(members=("ann",))}}
+    assert rig.finished(rig.create_server(**contents)).error is None
+    group = SERVER.child(Kind.GROUP, "g")
+    rig.accepted(rig.control.update_group(Call(), group, lambda old: replace(old.spec, description="new")))
+    rig.accepted(rig.control.delete_user(Call(), SERVER.child(Kind.USER, "ann")))
+
+    def only_new(step: str, resource: Resource[Any]) -> PvesmbError | None:
+        new = isinstance(resource.spec, GroupSpec) and resource.spec.description == "new"
+        return PathUnsuitable("no") if step == "confirm" and new else None
+
+    rig.mode.refuse = only_new
+    rig.drain()
+    found = rig.find(group)
+    assert found is not None
+    assert found.spec == GroupSpec()
+
+
+def test_cancelling_a_second_removal_does_not_bring_back_what_was_never_made(rig: Rig) -> None:
+    rig.ready_server()
+    rig.mode.refuse = refuse("data")
+
+    def hook(step: str, action: str, phase: str) -> None:
+        if (step, action) == ("apply", "remove"):
+            raise PathUnsuitable("busy")
+
+    rig.mode.hook = hook
+    assert rig.finished(rig.create_share("data")).error is not None
+    rig.mode.hook = lambda step, action, phase: None
+    again = rig.accepted(rig.control.delete_share(Call(), SERVER.child(Kind.SHARE, "data"), delete_data=False))
+    with rig.store.transaction() as tx:
+        tx.request_cancel(again.id)
+    assert rig.finished(again).error is None, "a removal that had begun goes on"
+    assert rig.share("data") is None
+
+
+def test_a_kill_while_a_check_removes_a_file_server_ends_in_nothing(rig: Rig) -> None:
+    rig.ready_server()
+
+    def fail(step: str, action: str, phase: str) -> None:
+        if (step, action) == ("process", "remove"):
+            raise PathUnsuitable("busy")
+
+    rig.mode.hook = fail
+    assert rig.finished(rig.accepted(rig.control.delete_file_server(Call(), SERVER, force=True, delete_data=False))).error
+    kill_once(rig, ("process", "remove", "before"))
+    rig.worker.check(SERVER)
+    with pytest.raises(Killed):
+        rig.drain()
+    rig.reopen()
+    rig.drain()
+    assert rig.find(SERVER) is None
+    assert rig.mode.world.empty
+
+
+def test_a_check_does_not_judge_what_waits_to_be_made(rig: Rig) -> None:
+    rig.ready_server()
+    rig.worker.check(SERVER)
+    later = rig.create_share("later")
+    rig.drain()
+    assert rig.telemetry.drifts == []
+    assert rig.operation(later).error is None
+
+
+def test_whoever_lost_the_lease_writes_nothing_more(rig: Rig) -> None:
+    rig.ready_server()
+    operation = rig.create_share("data")
+
+    def taken_over(step: str, action: str, phase: str) -> None:
+        if (step, action, phase) == ("confirm", "ensure", "after"):
+            rig.mode.hook = lambda step, action, phase: None
+            rig.clock.time += 61
+            with rig.store.transaction() as tx:
+                assert tx.lease("another", rig.clock.now(), 60.0, batch_length)
+
+    rig.mode.hook = taken_over
+    with pytest.raises(LeaseLost):
+        rig.drain()
+    assert not rig.operation(operation).done
