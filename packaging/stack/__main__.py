@@ -105,7 +105,7 @@ def run(places: Places, namespace: str) -> int:
             service.wait_ready(60)
         port = 445 if namespace != "-" else 0
         share = first_share.ensure(f"unix:{gateway.socket}", places.run.parent / "etc" / "demo.password", port=port)
-        _say(settings.address, share, namespace)
+        _say(places, settings.address, share, namespace)
         while not stopping.wait(0.2):
             native.look()
             gateway.look()
@@ -136,7 +136,7 @@ def _service(places: Places, name: str, argv: list[str]) -> Service:
     return Service(name, argv, places.sockets / f"{name}.sock", places.logs / f"{name}.log", places.run / f"{name}.pid")
 
 
-def _say(address: str, share: first_share.FirstShare, namespace: str) -> None:
+def _say(places: Places, address: str, share: first_share.FirstShare, namespace: str) -> None:
     """The line for scripts, then what to try next."""
     print(
         f"READY gateway={address} share=//{share.address}:{share.port}/{first_share.SHARE} user={first_share.USER}"
@@ -144,6 +144,8 @@ def _say(address: str, share: first_share.FirstShare, namespace: str) -> None:
     )
     inside = f"ip netns exec {namespace} " if namespace != "-" else ""
     cli = os.path.relpath(CLONE / ".venv" / "bin" / "pvesmb")
+    if places.state != CLONE / "var":  # where the command line looks by itself
+        cli = f"PVESMB_CONFIG={places.client_config} {cli}"
     password = f"$(cat {os.path.relpath(share.password_file)})"
     print("Try next:")
     print(f"  {cli} share list")

@@ -102,10 +102,11 @@ def _access(spec: ShareSpec) -> Section:
 
 
 def _hosts(spec: ShareSpec) -> Section:
-    """smb.conf(5) lets a client in that neither list names; the contract does not where there is a list of those who may.
-    An address of `hosts allow` wins over `hosts deny`, so with the former the latter decides nothing."""
+    """smb.conf(5) lets a client in that neither list names, and this machine itself unless it is denied; the contract does
+    not where there is a list of those who may. An address of `hosts allow` wins over `hosts deny`, so with a list of those
+    who may, everybody else can be denied."""
     if spec.hosts_allow:
-        return {"hosts allow": " ".join(spec.hosts_allow)}
+        return {"hosts allow": " ".join(spec.hosts_allow), "hosts deny": "ALL"}
     return {"hosts deny": " ".join(spec.hosts_deny)}
 
 

@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from services.core.errors import PreconditionFailed
+from services.core.errors import PreconditionFailed, StorageFull
 from services.core.store.transaction import Transaction
+
+#: How SQLite and PostgreSQL say that there is no space left.
+_FULL = ("database or disk is full", "No space left on device")
 
 
 class Store:
@@ -52,8 +56,13 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Reads and writes that happen together or, when the block raises, not at all."""
-        with self._engine.begin() as connection:
-            yield Transaction(connection)
+        try:
+            with self._engine.begin() as connection:
+                yield Transaction(connection)
+        except OperationalError as error:
+            if _is_full(error):
+                raise StorageFull("the store has no space left; nothing was changed") from error
+            raise
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
@@ -101,3 +110,13 @@ def _engine(url: str | object, *, embedded: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether the space was at an end. SQLite then ends the transaction by itself, so that the error which arrives may be
+    one about that, with the cause behind it."""
+    while error is not None:
+        if isinstance(error, OperationalError) and any(sign in str(error.orig) for sign in _FULL):
+            return True
+        error = error.__context__
+    return False

@@ -18,7 +18,7 @@ from services.core.domain.names import Kind, Name
 from services.core.domain.operation import Operation, OperationState, Verb
 from services.core.domain.resource import Condition, Resource, Severity, State
 from services.core.domain.share import AccessLevel, AccessRule, PrincipalKind, ShareSpec, VolumeStorage
-from services.core.errors import AlreadyExists, NotFound, PreconditionFailed
+from services.core.errors import AlreadyExists, NotFound, PreconditionFailed, StorageFull
 from services.core.steps import Claim
 from services.core.store import Store
 from services.core.store.migrate import HEAD
@@ -270,3 +270,16 @@ def test_claims_below_a_path(store: Store) -> None:
         for path in ("/d/a", "/d/a/b", "/d/a%", "/d/ab"):
             tx.put_claim(Claim("directory", path, path))
         assert [claim.value for claim in tx.claims_below("directory", "/d/a")] == ["/d/a/b"]
+
+
+def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path) -> None:
+    opened = Store(f"sqlite:///{tmp_path}/store.db")
+    add_server(opened)
+    with opened.snapshot() as tx:
+        pages = tx._c.exec_driver_sql("PRAGMA page_count").scalar_one()
+    with pytest.raises(StorageFull), opened.transaction() as tx:
+        tx._c.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        tx.insert(resource(SERVER.child(Kind.SHARE, "big"), ShareSpec(smb_options={str(i): "x" * 1000 for i in range(60)})))
+    with opened.snapshot() as tx:
+        assert tx.members(SERVER, Kind.SHARE) == []
+    opened.close()
