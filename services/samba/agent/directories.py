@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import sys
+from collections.abc import Iterator
 
 from services.samba.agent.common import Answer, Fault, opened
 from services.samba.agent.place import PARENT, Place, mark, marker, rename_new
@@ -110,6 +111,8 @@ def remove_directory(item: Answer, roots: list[str], *, really: bool) -> Answer:
                         "Delete the share without its data.",
                     )
                 return {}
+            if item["data"] == "delete":
+                refuse_foreign(fd, place.path, place.uid)
             if not really:
                 return {}
             try:
@@ -148,11 +151,44 @@ def mount_of(fd: int) -> str:
         return next(line for line in file if line.startswith("mnt_id"))
 
 
-def empty_directory(top: int, path: str) -> None:
-    """A client can nest directories deeply: the limits on open files and on recursion are raised first."""
+@contextlib.contextmanager
+def depth() -> Iterator[None]:
+    """A client can nest directories deeply: the limits on open files and on recursion are raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sys.setrecursionlimit(20000)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def refuse_foreign(top: int, path: str, uid: bytes) -> None:
+    """Looks through the whole tree before anything of it is removed, and refuses if it holds what is not ours: a directory
+    with another share's mark (it may be of another file server, which nobody here knows), or a mount."""
+    mount = mount_of(top)
+
+    def look(fd: int, path: str) -> None:
+        if mount_of(fd) != mount:
+            raise kept(path, "is a mount of its own", "Unmount it first.")
+        if marker(fd) not in (b"", PARENT, uid):
+            raise kept(path, "belongs to another share", "Delete that share first, or delete this one without its data.")
+        with os.scandir(fd) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for name in names:
+            with opened(name, fd) as below:
+                look(below, f"{path}/{name}")
+
+    with depth():
+        look(top, path)
+
+
+def kept(path: str, why: str, help: str) -> Fault:
+    return Fault("PRECONDITION_FAILED", f"{path} {why}: nothing was removed", help, path=path)
+
+
+def empty_directory(top: int, path: str) -> None:
+    """What was mounted after `refuse_foreign` has looked is not entered either."""
     mount = mount_of(top)
 
     def empty(fd: int, path: str) -> None:
@@ -168,7 +204,5 @@ def empty_directory(top: int, path: str) -> None:
             else:
                 os.unlink(name, dir_fd=fd)
 
-    try:
+    with depth():
         empty(top, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -202,15 +202,39 @@ def test_data_with_another_share_within_is_not_deleted(lab: Lab) -> None:
     assert os.path.isdir(f"{lab.data}/outer/inner")
 
 
+def test_data_with_another_servers_share_within_is_not_deleted(lab: Lab) -> None:
+    """Only its mark tells: no other file server's shares are known here."""
+    row = lab.share("docs", "alice:read")
+    lab.ensure(row)
+    theirs = f"{lab.path('docs')}/b/theirs"
+    os.makedirs(f"{lab.path('docs')}/a")
+    os.makedirs(theirs)
+    os.setxattr(theirs, "trusted.pvesmb.uid", b"00000000-0000-4000-8000-000000000001")
+    for directory in ("a", "b", "b/theirs"):
+        with open(f"{lab.path('docs')}/{directory}/precious", "w", encoding="utf-8"):
+            pass
+    (change,) = lab.remove(row, delete_data=True)
+    assert change.error is not None
+    assert (change.error.reason, change.error.metadata) == ("PRECONDITION_FAILED", {"path": theirs})
+    assert os.path.exists(f"{theirs}/precious") and os.path.exists(f"{lab.path('docs')}/a/precious")
+    assert "blocks available" in lab.smbclient("docs", "alice", "ls"), "what may not be removed was cut off"
+    os.removexattr(theirs, "trusted.pvesmb.uid")
+    assert lab.remove(row, delete_data=True)[0].error is None
+    assert os.listdir(lab.data) == []
+
+
 def test_mounts_are_not_entered(lab: Lab) -> None:
     row = lab.share("docs", "alice:read")
     lab.ensure(row)
     with mounted(f"{lab.path('docs')}/mnt"):
-        with open(f"{lab.path('docs')}/mnt/precious", "w", encoding="utf-8"):
-            pass
+        for file in (f"{lab.path('docs')}/first", f"{lab.path('docs')}/mnt/precious"):
+            with open(file, "w", encoding="utf-8"):
+                pass
         (change,) = lab.remove(row, delete_data=True)
         assert change.error is not None
-        assert os.path.exists(f"{lab.path('docs')}/mnt/precious")
+        assert change.error.reason == "PRECONDITION_FAILED"
+        assert os.listdir(f"{lab.path('docs')}/mnt") == ["precious"]
+        assert sorted(os.listdir(lab.path("docs"))) == ["first", "mnt"], "something was removed before it was refused"
     assert lab.remove(row, delete_data=True)[0].error is None
     assert os.listdir(lab.data) == []
 
