@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from services.core.domain.file_server import FileServerSpec
-from services.core.domain.names import Name
+from services.core.domain.names import Kind, Name
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Condition, Resource, State
 from services.core.domain.share import DirectoryStorage, ShareSpec, VolumeStorage
@@ -108,9 +108,20 @@ class NativeMode:
                 effects.append(f"directory {base} is made")
             elif self._process_step.would_restart(server, text.encode()):
                 effects.append("smbd is restarted; all sessions end")
+        for change in work.live(Kind.SHARE):
+            if change.verb is not Verb.DELETE and not removes:
+                self._check_links(change.resource.assigned["path"])
         effects += self._volume_step.effects(work)
         samba = samba_plan.plan(self, work, self._settings.site_share_options)
         return Plan(tuple(steps), samba.smb_conf_diff, (*effects, *samba.effects))
+
+    def _check_links(self, path: str) -> None:
+        """Refuses what the agent would refuse when it makes the directory."""
+        for root in self._settings.roots:
+            if path.startswith(root.rstrip("/") + "/"):
+                if os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root)):
+                    raise PathNotAllowed(f"{path} leads through a symbolic link", metadata={"path": path})
+                return
 
     # What the API asks before it accepts
 

@@ -249,6 +249,11 @@ def test_a_plan_fails_as_the_steps_would(bench: Bench, settings: NativeSettings)
     huge = replace(bench.volume, spec=replace(builders.volume(bench.server, "", 1024**2 * 900).spec, access=RULES))
     with pytest.raises(StorageFull):
         bench.mode.plan(bench.work(Verb.CREATE, huge, whole=True))
+    root = bench.settings.data_root
+    os.symlink("/tmp", f"{root}/link")
+    with pytest.raises(PathNotAllowed):
+        bench.mode.plan(bench.work(Verb.CREATE, builders.directory(bench.server, f"{root}/link/x"), whole=True))
+    os.unlink(f"{root}/link")
     bench.create()
     bench.server = builders.server("two")
     with pytest.raises(AddressInUse):
