@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 
 import grpc
 from pvesmb.v1 import backend_pb2
@@ -36,6 +37,8 @@ from services.native.supervisor import Supervisor
 from services.wire.operations import Operations, OperationsServicer
 from services.wire.register import register
 from services.wire.servicers import Service
+
+log = getLogger(__name__)
 
 #: The preflight starts programs; what it finds changes when an administrator installs something.
 PREFLIGHT_SECONDS = 60.0
@@ -129,8 +132,7 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
     def resume() -> None:
         with store.snapshot() as tx:
             rows = [(server, tx.contents(server.name)) for server in tx.servers()]
-        for server, contents in rows:
-            native.resume(Work(server, True, [], contents, StoredClaims(store)))
+        resume_all(native.resume, [Work(server, True, [], contents, StoredClaims(store)) for server, contents in rows])
 
     def node_is_prepared() -> None:
         if bad := [problem for problem in problems() if problem.severity is Severity.ERROR]:
@@ -153,6 +155,15 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
         on_drain=operations.wake,
         on_stop=stop,
     )
+
+
+def resume_all(resume: Callable[[Work], None], works: Sequence[Work]) -> None:
+    """Each file server by itself: the others start if one cannot, which the drift check will find."""
+    for work in works:
+        try:
+            resume(work)
+        except Exception:
+            log.exception("a file server could not be resumed", extra={"file_server": str(work.server.name)})
 
 
 def _answers(store: Store) -> None:

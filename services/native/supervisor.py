@@ -76,6 +76,7 @@ class Supervisor:
             if self._closing:
                 return
             self._closing = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not any(entry.busy for entry in self._watched.values()))
         self._poke()
         if self._thread.is_alive():
@@ -195,22 +196,29 @@ class Supervisor:
 
     def _postpone(self, entry: _Watched) -> None:
         """Sets the time of the next try; the pauses double."""
-        pause = min(self._pace.first * 2.0 ** min(entry.failures, 30), self._pace.longest)
+        entry.due = time.monotonic() + self._pause(entry.failures)
         entry.failures += 1
         entry.troubled = True
-        entry.due = time.monotonic() + pause
+
+    def _pause(self, failures: int) -> float:
+        return min(self._pace.first * 2.0 ** min(failures, 30), self._pace.longest)
 
     # The thread
 
     def _loop(self) -> None:
+        stumbles = 0
         while not self._closing:
             try:
                 dead = self._wait()
                 for entry in dead:
                     self._lost(entry)
                 self._act_on_time()
+                stumbles = 0
             except Exception:
                 log.exception("the supervisor stumbled and goes on")
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, self._pause(stumbles))
+                stumbles += 1
 
     def _wait(self) -> list[_Watched]:
         """Waits for a death, a time that has come, or a change; the entries that died, owned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from services.core.domain.names import Kind
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource
 from services.core.domain.share import ShareSpec, VolumeStorage
-from services.core.errors import PathUnsuitable, PreconditionFailed, PvesmbError
+from services.core.errors import PathUnsuitable, PreconditionFailed, PvesmbError, StorageFull
 from services.core.steps import Change, Claim, Claims, Drift, Work
 from services.native.settings import NativeSettings
 from services.native.volumes import Volumes, make_mount_point, remove_mount_point, rounded
@@ -43,9 +44,9 @@ class VolumeStep:
             if share.uid not in done and isinstance(share.spec.storage, VolumeStorage):
                 try:
                     self._ensure(work, share)
-                except PvesmbError as error:
+                except (PvesmbError, OSError) as error:
                     # The file server serves its other shares nevertheless; the drift check reports this one.
-                    work.note(f"{share.name}: {error.message}")
+                    work.note(f"{share.name}: {_told(error).message}")
 
     def _ensure(self, work: Work, share: Share) -> None:
         volumes, uid, path = self._volumes, share.uid, str(share.assigned["path"])
@@ -59,6 +60,7 @@ class VolumeStep:
                 volumes.make(uid, size, int(work.server.assigned["users_gid"]))
             elif not volumes.is_ours(uid):
                 raise PathUnsuitable(f"{image} does not hold this share's volume", help="Move it away on the host.")
+            work.claims.release("volume-empty", image, uid)
             volumes.mount(uid, path)
         elif mount.image != image:
             raise PathUnsuitable(f"{mount.device} is mounted on {path}", help=f"Unmount it: `umount {path}`.")
@@ -109,7 +111,9 @@ class VolumeStep:
         if claim is None or claim.owner != uid:
             return
         wanted = {**work.options, **change.options}
-        deletes = bool(wanted.get("delete_data")) or (bool(wanted.get("rollback")) and self._is_empty(uid, path))
+        deletes = bool(wanted.get("delete_data")) or (
+            bool(wanted.get("rollback")) and self._is_empty(work.claims, uid, path)
+        )
         volumes.unmount(uid, path)
         if volumes.mounted(path) is None and not claim.facts.get("existed"):
             remove_mount_point(path)
@@ -118,23 +122,32 @@ class VolumeStep:
             volumes.delete(uid)
         elif volumes.exists(uid):
             change.notes.append(f"the files of {share.name} are kept in {image} (`mount -o loop,ro` opens it)")
-        for kind in ("volume-grown", "volume"):
+        for kind in ("volume-empty", "volume-grown", "volume"):
             work.claims.release(kind, image, uid)
 
-    def _is_empty(self, uid: str, path: str) -> bool:
+    def _is_empty(self, claims: Claims, uid: str, path: str) -> bool:
         """Whether nothing would be lost. An interrupted creation may have left the image unmounted: then it is mounted once
-        more to see."""
-        volumes = self._volumes
+        more to see. That it was empty is remembered, because an interrupted removal leaves no place to mount it on; it is
+        looked into again wherever it is mounted, since it may have been used until now."""
+        volumes, image = self._volumes, self._volumes.image(uid)
         if not volumes.exists(uid):
             return True
         mount = volumes.mounted(path)
         if mount is None:
+            if claims.get("volume-empty", image) is not None:
+                return True
+            if not os.path.isdir(os.path.dirname(path)):
+                return False
             if not os.path.isdir(path):
                 make_mount_point(path)
             volumes.mount(uid, path)
-        elif mount.image != volumes.image(uid):
+        elif mount.image != image:
             return False
-        return not os.listdir(path)
+        if os.listdir(path):
+            claims.release("volume-empty", image, uid)
+            return False
+        claims.put(Claim("volume-empty", image, uid))
+        return True
 
     def drifts(self, shares: Sequence[Share]) -> list[Drift]:
         """Volumes that are not mounted, or too small."""
@@ -195,5 +208,15 @@ def _each(change: Change, act: Callable[[Change], None]) -> None:
     """One share's error is its own."""
     try:
         act(change)
-    except PvesmbError as error:
-        change.error = error
+    except (PvesmbError, OSError) as error:
+        change.error = _told(error)
+
+
+def _told(error: PvesmbError | OSError) -> PvesmbError:
+    """An error of the system, such as that of a mount that has gone bad, told by its consequence."""
+    if isinstance(error, PvesmbError):
+        return error
+    what = f"{error.filename or 'the volume'}: {os.strerror(error.errno or 0)}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(what)
+    return PathUnsuitable(what, help="See `dmesg` and the storage of the volumes on the host.")

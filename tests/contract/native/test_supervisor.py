@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -260,3 +262,19 @@ def test_many_can_be_started_and_stopped_from_many_threads(
     for thread in threads:
         thread.join()
     assert [processes_of(settings, server) for server in servers] == [[]] * 4
+
+
+def test_it_does_not_spin_when_it_cannot_wait(settings: NativeSettings, host: LocalHost, events: Events) -> None:
+    """As without a file descriptor left; and it ends at once nevertheless."""
+    tried, again = threading.Event(), threading.Event()
+
+    class OutOfFiles(Supervisor):
+        def _wait(self) -> NoReturn:
+            (again if tried.is_set() else tried).set()
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    supervisor = OutOfFiles(settings, host, events, Pace(first=3600, longest=3600))
+    supervisor.open()
+    assert tried.wait(30)
+    assert not again.wait(0.5)
+    supervisor.close()

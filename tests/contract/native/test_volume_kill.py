@@ -160,3 +160,17 @@ def test_growing_and_removing(bench: Callable[[], Bench]) -> None:
         return killed
 
     assert moments(kill) >= 6
+
+
+def test_undoing(bench: Callable[[], Bench]) -> None:
+    host = LocalHost()
+
+    def kill(moment: int) -> bool:
+        one = bench()
+        one.act(host, one.share, Verb.CREATE)
+        killed = one.killed(moment, one.share, Verb.DELETE, rollback=True)
+        one.act(host, one.share, Verb.DELETE, rollback=True)
+        one.assert_nothing_left()
+        return killed
+
+    assert moments(kill) >= 4
