@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from services.core.errors import Unauthenticated
-from services.kit.tokens import Tokens
+from services.kit.tokens import PRINCIPAL, Tokens
 
 #: Metadata by which the gateway tells a backend who asked it. Anybody else's are ignored.
 PRINCIPAL_KEY = "x-pvesmb-principal"
 ROLE_KEY = "x-pvesmb-role"
 GATEWAY_URI = "pvesmb://gateway"
 _ROLE_URI = re.compile(r"pvesmb://role/(viewer|operator|admin)/([A-Za-z0-9._@-]{1,64})\Z")
-_PRINCIPAL = re.compile(r"[A-Za-z0-9._@:-]{1,80}\Z")
 
 
 class Role(IntEnum):
@@ -111,7 +110,10 @@ def _by_token(authorization: str, tokens: Tokens | None) -> Identity:
 
 
 def _forwarded(peer: Peer, own: Identity) -> Identity:
-    principal, role = peer.metadata.get(PRINCIPAL_KEY, ""), peer.metadata.get(ROLE_KEY, "")
-    if not _PRINCIPAL.match(principal):
+    """Whom the gateway asks for: `own` only where it names nobody, never for want of understanding whom it names."""
+    principal, role = peer.metadata.get(PRINCIPAL_KEY), peer.metadata.get(ROLE_KEY)
+    if principal is None and role is None:
         return own
-    return Identity(principal, Role[role.upper()] if role.upper() in Role.__members__ else own.role)
+    if principal is None or role is None or not PRINCIPAL.match(principal) or role.upper() not in Role.__members__:
+        raise Unauthenticated(f"{PRINCIPAL_KEY} and {ROLE_KEY} do not name a caller and a role")
+    return Identity(principal, Role[role.upper()])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import threading
 from typing import Literal
 
@@ -21,6 +22,8 @@ from pydantic import Field, ValidationError
 from services.kit.config import Config, ConfigError, read_toml
 from services.kit.watch import Watched
 
+#: Names of callers: they go from the gateway to backends as metadata, and into logs.
+PRINCIPAL = re.compile(r"[A-Za-z0-9._@:-]{1,80}\Z")
 _log = structlog.get_logger(__name__)
 
 
@@ -39,6 +42,9 @@ def _parse(path: str) -> dict[str, _Token]:
     except ValidationError as e:
         places = sorted({".".join(map(str, item["loc"])) for item in e.errors(include_input=False)})
         raise ConfigError(f"{path}: {', '.join(places)}: each token needs sha256 (64 hex digits) and role") from None
+    for name in tokens:
+        if not PRINCIPAL.match(name):
+            raise ConfigError(f"{path}: tokens.{name!r}: a name is 1 to 80 of A-Z a-z 0-9 . _ @ : -; rename the token")
     return tokens
 
 

@@ -74,6 +74,23 @@ def test_gateway_without_a_caller_is_itself() -> None:
     assert authenticate(_tls("pvesmb://gateway"), None, behind_gateway=True) == Identity("gateway", Role.ADMIN)
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"x-pvesmb-principal": "alice"},
+        {"x-pvesmb-role": "viewer"},
+        {"x-pvesmb-principal": "", "x-pvesmb-role": ""},
+        {"x-pvesmb-principal": "alice b", "x-pvesmb-role": "viewer"},
+        {"x-pvesmb-principal": "a" * 81, "x-pvesmb-role": "viewer"},
+        {"x-pvesmb-principal": "alice", "x-pvesmb-role": "root"},
+    ],
+)
+def test_malformed_word_of_the_gateway_makes_nobody_an_administrator(metadata: dict[str, str]) -> None:
+    for peer in (_tls("pvesmb://gateway", **metadata), _plain("unix:", metadata)):
+        with pytest.raises(Unauthenticated, match="x-pvesmb-role"):
+            authenticate(peer, None, behind_gateway=True)
+
+
 def test_token(tokens: Tokens) -> None:
     peer = _tls(authorization="Bearer s3cret")
     assert authenticate(peer, tokens, behind_gateway=False) == Identity("job", Role.OPERATOR)
@@ -116,6 +133,14 @@ def test_broken_tokens_file_at_start(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tokens.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=str(path)):
+        Tokens(str(path))
+
+
+@pytest.mark.parametrize("name", ["backup job", "a" * 81, "", "äpfel"])
+def test_token_whose_name_no_backend_would_take(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(f'[tokens."{name}"]\nsha256 = "{_digest("x")}"\nrole = "viewer"\n')
+    with pytest.raises(ConfigError, match=name or "tokens.''"):
         Tokens(str(path))
 
 
