@@ -31,8 +31,10 @@ class FileVault:
             return cls(_read(path))
         except FileNotFoundError:
             pass
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        draft = f"{path}.{os.getpid()}"
+        directory = os.path.dirname(path) or "."
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        # Not the pid: in a container it is the same after every start, and a draft that a crash left would be in the way.
+        draft = f"{path}.{secrets.token_hex(8)}"
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secrets.token_bytes(_KEY_BYTES))
             file.flush()
@@ -44,6 +46,7 @@ class FileVault:
             pass
         finally:
             os.unlink(draft)
+        _sync_directory(directory)
         return cls(_read(path))
 
     def seal(self, secret: str, context: str) -> bytes:
@@ -66,6 +69,15 @@ class FileVault:
 
     def _subkey(self, use: str) -> bytes:
         return hmac.digest(self._key, use.encode(), hashlib.sha256)
+
+
+def _sync_directory(path: str) -> None:
+    """Secrets are sealed with the key from now on, so its name must outlast a power cut as they do."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _read(path: str) -> bytes:
