@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import ipaddress
+
+from pydantic import Field, model_validator
 
 from services.kit.config import ServerConfig
 from services.native.settings import NativeSettings
+
+#: Threads of the pool that long polls leave to every other call.
+SPARE_WORKERS = 16
 
 
 class NativeConfig(ServerConfig):
@@ -26,6 +31,18 @@ class NativeConfig(ServerConfig):
     worker_threads: int = Field(default=4, ge=1, le=64, description="file servers worked on at once")
     drift_seconds: float = Field(default=300.0, ge=1, description="time between two drift checks")
     wait_slots: int = Field(default=64, ge=1, description="WaitOperation calls that may wait at once")
+
+    @model_validator(mode="after")
+    def _check_native(self) -> NativeConfig:
+        try:
+            ipaddress.ip_address(self.default_address)
+        except ValueError:
+            raise ValueError(f"default_address: {self.default_address!r} is not an IP address") from None
+        if self.wait_slots > self.max_workers - SPARE_WORKERS:
+            raise ValueError(
+                f"wait_slots: at most max_workers - {SPARE_WORKERS}, which is {self.max_workers - SPARE_WORKERS}"
+            )
+        return self
 
     @property
     def url(self) -> str:
