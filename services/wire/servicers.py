@@ -36,6 +36,8 @@ from services.wire.masks import merged
 from services.wire.operations import Operations
 
 M = TypeVar("M", bound=Message)
+#: Most first shares, users or groups of a new file server, each.
+MAX_CONTENTS = 1000
 
 
 class Facts(Protocol):
@@ -330,6 +332,9 @@ class GroupServicer(group_service_pb2_grpc.GroupServiceServicer):
 
 
 def _new_contents(request: file_server_service_pb2.CreateFileServerRequest) -> NewContents:
+    for field in ("shares", "users", "groups"):
+        if len(getattr(request, field)) > MAX_CONTENTS:
+            raise InvalidField.of(field, f"must be at most {MAX_CONTENTS}")
     shares = [(s.share_id, conversions.share_spec(s.share, f"shares[{i}].share")) for i, s in enumerate(request.shares)]
     users = [
         (u.user_id, (conversions.user_spec(u.user, f"users[{i}].user"), u.user.password))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from services.core.domain import checks
 from services.core.errors import InvalidField
 
+MAX_MEMBERS = 1000
+
 
 @dataclass(frozen=True)
 class UserSpec:
@@ -34,6 +36,8 @@ class GroupSpec:
     def __post_init__(self) -> None:
         checks.one_line("description", self.description, 256)
         checks.labels("labels", self.labels)
+        if len(self.members) > MAX_MEMBERS:
+            raise InvalidField.of("members", f"must be at most {MAX_MEMBERS} users")
         if len(set(self.members)) != len(self.members):
             raise InvalidField.of("members", "must not name a user twice")
 

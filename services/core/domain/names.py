@@ -108,6 +108,9 @@ def check_id(kind: Kind, id: str, field: str) -> None:
 def _check_share_id(id: str, field: str) -> None:
     if not 1 <= len(id) <= 80:
         raise InvalidField.of(field, "must be 1 to 80 characters long")
+    # NAME_MAX: the share's directory has the same name.
+    if len(id.encode("utf-8", "surrogatepass")) > 255:
+        raise InvalidField.of(field, "must be at most 255 bytes long in UTF-8")
     bad = sorted({c for c in id if c in _SHARE_FORBIDDEN or not c.isprintable()})
     if bad:
         raise InvalidField.of(field, f"must not contain {' '.join(ascii(c) for c in bad)}")

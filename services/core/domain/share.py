@@ -13,6 +13,8 @@ from services.core.errors import InvalidField
 #: Smallest volume: below 300 MiB mkfs.xfs refuses (xfsprogs 6.0), and the log needs its part.
 MIN_VOLUME_BYTES = 512 * 1024**2
 MAX_VOLUME_BYTES = 1024**5
+#: Most entries of each list of a share.
+_MOST = {"access": 256, "hosts_allow": 256, "hosts_deny": 256, "smb_options": 64}
 
 
 class AccessLevel(Enum):
@@ -112,6 +114,9 @@ class ShareSpec:
     def __post_init__(self) -> None:
         checks.one_line("comment", self.comment, 256, forbidden="%")
         checks.labels("labels", self.labels)
+        for name, most in _MOST.items():
+            if len(getattr(self, name)) > most:
+                raise InvalidField.of(name, f"must be at most {most} entries")
         checks.networks("hosts_allow", self.hosts_allow)
         checks.networks("hosts_deny", self.hosts_deny)
         checks.within("max_connections", self.max_connections, 0, 1_000_000)

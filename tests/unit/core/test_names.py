@@ -173,3 +173,28 @@ def test_a_share_names_its_principals_by_their_fields() -> None:
         "file_creation.force_group": (PrincipalKind.GROUP, "f"),
     }
     assert spec.principals() == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "most", "make"),
+    [
+        ("access", 256, lambda n: ShareSpec(access=tuple(_reader(f"u{i}") for i in range(n)))),
+        ("hosts_allow", 256, lambda n: ShareSpec(hosts_allow=tuple(f"10.0.{i // 250}.{i % 250}" for i in range(n)))),
+        ("hosts_deny", 256, lambda n: ShareSpec(hosts_deny=tuple(f"10.0.{i // 250}.{i % 250}" for i in range(n)))),
+        ("smb_options", 64, lambda n: ShareSpec(smb_options={f"o{i}": "" for i in range(n)})),
+        ("members", 1000, lambda n: GroupSpec(members=tuple(f"u{i}" for i in range(n)))),
+    ],
+)
+def test_lists_have_an_end(field: str, most: int, make: Callable[[int], object]) -> None:
+    make(most)
+    assert refused(lambda: make(most + 1)) == field
+
+
+def _reader(user: str) -> AccessRule:
+    return AccessRule(PrincipalKind.USER, user, AccessLevel.READ)
+
+
+def test_a_share_id_is_a_file_name() -> None:
+    check_id(Kind.SHARE, "ä" * 80, "share_id")
+    check_id(Kind.SHARE, "\U00020000" * 63, "share_id")
+    assert refused(lambda: check_id(Kind.SHARE, "\U00020000" * 64, "share_id")) == "share_id"
