@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Sequence
@@ -148,6 +147,8 @@ class FanOut:
             id, room = page.backend.id, question.size - len(items)
             if len(getattr(page.response, question.items_field)) > room > 0:
                 page = await self._ask(question, page.backend, room)  # only the backend can say where its page ends
+                if page.unreachable:
+                    merged.unreachable.append(f"backends/{id}")
             if page.response is None or room == 0:
                 if page.response is None or page.response.next_page_token or getattr(page.response, question.items_field):
                     merged.next_page_token = _encode(_Cursor(id, question.token_of(id)), mark)
@@ -190,7 +191,7 @@ def _decode(token: str, mark: str) -> _Cursor:
         return _Cursor()
     try:
         given, backend, inner = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error):
+    except (ValueError, TypeError, RecursionError):
         given, backend, inner = "", "", ""
     if given != mark or not isinstance(backend, str) or not isinstance(inner, str) or not backend:
         raise PageTokenInvalid("page_token is not one of this list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pvesmb.v1 import file_server_service_pb2 as fs_pb2
 from pvesmb.v1 import file_server_service_pb2_grpc as fs_grpc
 from pvesmb.v1 import share_service_pb2, share_service_pb2_grpc
 
-from services.core.errors import InvalidField, NotFound, PageTokenInvalid
+from services.core.errors import BackendUnavailable, InvalidField, NotFound, PageTokenInvalid
 from services.kit.identity import Identity, Role
 from tests.wire.gateway.domain import Domain
 from tests.wire.gateway.stack import Stack, error_of
@@ -99,6 +100,24 @@ async def test_down_backends_are_named_and_their_items_missing(stack: Stack) -> 
     assert list(page.unreachable) == ["backends/b"]
 
 
+class _FailsWhenAskedAgain(Domain):
+    def page(self, request: Any, parent: str, names: Sequence[str]) -> tuple[list[str], str]:
+        if self.callers:
+            raise BackendUnavailable("gone")
+        return super().page(request, parent, names)
+
+
+async def test_a_backend_that_fails_when_its_page_must_be_shorter_is_named(stack: Stack) -> None:
+    add(stack, "a", "s0", "s1")
+    stack.backend("b", _FailsWhenAskedAgain("b", {"s0": [], "s1": []}).add_to)
+    channel = await stack.start()
+    stub = fs_grpc.FileServerServiceStub(channel)
+    page = await stub.ListFileServers(fs_pb2.ListFileServersRequest(parent="backends/-", page_size=3))
+    assert names([page]) == ["backends/a/fileServers/s0", "backends/a/fileServers/s1"]
+    assert list(page.unreachable) == ["backends/b"]
+    assert page.next_page_token, "the rest can be had when it is back"
+
+
 async def test_a_hanging_backend_does_not_hold_up_the_others(stack: Stack) -> None:
     add(stack, "a", "s")
     add(stack, "b", "s").hang.set()
@@ -176,6 +195,7 @@ async def test_faults_of_the_request_are_the_callers(stack: Stack) -> None:
         (stub.ListFileServers, fs_pb2.ListFileServersRequest(parent="backends/-", filter="bad"), InvalidField),
         (stub.ListFileServers, fs_pb2.ListFileServersRequest(parent="backends/-", page_token="x"), PageTokenInvalid),
         (stub.ListFileServers, fs_pb2.ListFileServersRequest(parent="backends/-", page_token="é"), PageTokenInvalid),
+        (stub.ListFileServers, fs_pb2.ListFileServersRequest(parent="backends/-", page_token="NQ=="), PageTokenInvalid),
         (
             stub.ListFileServers,
             fs_pb2.ListFileServersRequest(parent="backends/-", page_token=token, filter="f"),
