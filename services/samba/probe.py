@@ -20,7 +20,6 @@ from services.samba.instance import PROBE_USER
 #: Answers that come after Samba has found the share.
 _ACCESS_DENIED = 0xC0000022
 _INSUFFICIENT_RESOURCES = 0xC000009A  # `max connections` is reached (measured, Samba 4.17.12)
-_SERVED = (_ACCESS_DENIED, _INSUFFICIENT_RESOURCES)
 _BAD_NETWORK_NAME = 0xC00000CC
 
 
@@ -28,6 +27,11 @@ class Answer(Enum):
     CONNECTED = "connected"
     DENIED = "denied"
     UNKNOWN = "unknown"
+    #: A status that tells neither that the share is served nor that it is not.
+    OTHER = "other"
+
+
+_ANSWERS = {_ACCESS_DENIED: Answer.DENIED, _INSUFFICIENT_RESOURCES: Answer.DENIED, _BAD_NETWORK_NAME: Answer.UNKNOWN}
 
 
 def ask(endpoint: tuple[str, int], password: str, shares: Iterable[str], timeout: float = 5.0) -> dict[str, Answer]:
@@ -45,12 +49,15 @@ def ask(endpoint: tuple[str, int], password: str, shares: Iterable[str], timeout
                 answers[share] = Answer.CONNECTED
                 tree.disconnect()
             except SMBResponseException as error:
-                answers[share] = Answer.DENIED if error.status in _SERVED else Answer.UNKNOWN
-                if error.status not in _SERVED and error.status != _BAD_NETWORK_NAME:
-                    raise SambaUnavailable(f"the server answers for {share} with {error.status:#010x}") from None
+                answers[share] = _ANSWERS.get(error.status, Answer.OTHER)
             except (SMBException, OSError) as error:
                 raise SambaUnavailable(f"the server broke off while asked for {share}") from error
     return answers
+
+
+def refused(error: Exception) -> bool:
+    """Whether this error of `ask` says that nothing listens there: no server runs."""
+    return isinstance(error.__cause__, ConnectionRefusedError)
 
 
 @contextmanager

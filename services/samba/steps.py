@@ -160,18 +160,21 @@ class ApplyStep:
         if not gone:
             return
         left = {change.id for change in gone}
-        try:
-            for _ in _pauses(self._timeout):
-                endpoint = self._instances.endpoints(server)[0]
+        for _ in _pauses(self._timeout):
+            endpoint = self._instances.endpoints(server)[0]
+            try:
                 answers = probe.ask(endpoint, self._instances.probe_password(server), sorted(left))
-                left = {name for name in left if answers[name] is not Answer.UNKNOWN}
-                if not left:
-                    return
-        except (SambaUnavailable, NotConfirmed):
-            return  # A server that does not run, or lets nobody in, serves nothing.
+            except (SambaUnavailable, NotConfirmed) as error:
+                if probe.refused(error):
+                    return  # A server that does not run serves nothing.
+                continue
+            left = {name for name in left if answers[name] is not Answer.UNKNOWN}
+            if not left:
+                return
         for change in gone:
             if change.id in left:
-                change.error = NotConfirmed(f"the server still serves {change.id}", metadata={"share": change.id})
+                message = f"the server has not confirmed that {change.id} is gone"
+                change.error = NotConfirmed(message, metadata={"share": change.id})
 
 
 class ConfirmStep:
@@ -227,7 +230,11 @@ def _unconfirmed(share: str, answers: Mapping[str, Answer]) -> NotConfirmed | No
         return _modules_fault(f"share {share}", {"share": share})
     if answers[share] is Answer.DENIED:
         return None
-    told = "lets in an account without rights to" if answers[share] is Answer.CONNECTED else "does not know"
+    told = {
+        Answer.CONNECTED: "lets in an account without rights to",
+        Answer.UNKNOWN: "does not know",
+        Answer.OTHER: "answers with an unexpected status for",
+    }[answers[share]]
     return NotConfirmed(f"the running server {told} share {share}", metadata={"share": share})
 
 

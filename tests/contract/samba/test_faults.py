@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource
 from services.core.errors import HostTimeout, NotConfirmed, SambaConfigRejected, SambaUnavailable, StorageFull
 from services.core.ports import Completed
@@ -120,6 +121,15 @@ def test_a_probe_account_that_is_not_let_in(lab: Lab) -> None:
     with pytest.raises(NotConfirmed):
         ConfirmStep(lab, 0.3).ensure(lab.work(whole=True))
     lab.ensure(lab.share("docs", "alice:read"))
+
+
+def test_a_removal_is_not_confirmed_by_a_server_that_does_not_answer(lab: Lab) -> None:
+    row = lab.share("docs", "alice:read")
+    lab.ensure(row)
+    lab.tool("pdbedit", "-s", lab.files.conf, "-x", "-u", "pvesmb-probe")
+    change = lab.change(row, Verb.DELETE)
+    ApplyStep(lab, {}, 0.3).remove(lab.work([change]))
+    assert isinstance(change.error, NotConfirmed)
 
 
 def test_a_peer_that_does_not_answer_leaves_nothing_behind() -> None:
