@@ -71,6 +71,7 @@ SESSION = (
 )
 
 _MASKS = (
+    (re.compile(r"PVESMB_CONFIG=\S+ "), ""),  # said only because the session's state is not in the clone
     (re.compile(r"127\.0\.0\.1:\d+/"), "127.0.0.1:4450/"),
     (re.compile(r"gateway=127\.0\.0\.1:\d+"), "gateway=127.0.0.1:7443"),
     (re.compile(r" -p \d+"), " -p 4450"),
