@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import subprocess
 import sys
@@ -21,4 +22,5 @@ def test_the_quickstart_is_what_happens(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=CLONE, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     committed = (CLONE / "docs" / "quickstart.md").read_text()
-    assert lines(made.read_text()) == lines(committed), "`make quickstart` writes it anew"
+    difference = "\n".join(difflib.unified_diff(lines(committed), lines(made.read_text()), "committed", "now", n=1))
+    assert not difference, f"`make quickstart` writes it anew:\n{difference}"
