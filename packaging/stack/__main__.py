@@ -14,6 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pvesmb
+
 from packaging.stack import configs, first_share, netns
 from packaging.stack.places import Places
 from packaging.stack.processes import Service, running_pid, wait_gone
@@ -109,7 +111,7 @@ def run(places: Places, namespace: str) -> int:
         while not stopping.wait(0.2):
             native.look()
             gateway.look()
-    except RuntimeError as error:
+    except (RuntimeError, pvesmb.PvesmbError) as error:
         print(error, file=sys.stderr)
         return 1
     finally:

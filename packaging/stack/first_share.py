@@ -27,10 +27,16 @@ class FirstShare:
 def ensure(gateway: str, password_file: Path, *, port: int) -> FirstShare:
     """Makes the file server `files` with one share and one user, unless it is there; `port` 0 takes a free one."""
     with pvesmb.Client(gateway) as client:
+        # An earlier start may have been ended while it was being made; then it is going on.
+        for operation in client.operations.list("backends/native"):
+            if operation.metadata.target == SERVER:
+                operation.wait(timeout=120)
         try:
             server = client.file_servers.get(SERVER)
         except pvesmb.NotFound:
             server = _create(client, password_file, port or _free_port())
+        if not server.endpoints:
+            raise RuntimeError(f"{SERVER} could not be made; `pvesmb server get files` says why")
         endpoint = server.endpoints[0]
         return FirstShare(endpoint.address, endpoint.port, password_file)
 

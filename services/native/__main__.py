@@ -66,7 +66,7 @@ class NativeFacts:
         return self.problems()
 
     def endpoints(self, server: Resource[object]) -> Sequence[tuple[str, int]]:
-        return self.native.endpoints(server)  # type: ignore[arg-type]
+        return self.native.reachable(server)  # type: ignore[arg-type]
 
 
 def main(argv: Sequence[str] | None = None, *, wrap: Callable[[Mode], Mode] = lambda mode: mode) -> int:
@@ -122,7 +122,7 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
     problems = Remembered(native.preflight, PREFLIGHT_SECONDS)
     version = Remembered(native.samba_version, PREFLIGHT_SECONDS)
     facts = NativeFacts(native, settings.node or socket.gethostname(), problems, version)
-    messages = Operations(settings.backend_id, native.endpoints)
+    messages = Operations(settings.backend_id, native.reachable)
     service = Service(control, vault, messages, VERSION, facts)
     operations = OperationsServicer(store, worker, messages, waiters=settings.wait_slots)
 

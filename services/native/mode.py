@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import posixpath
 from collections.abc import Callable, Sequence
@@ -73,6 +75,19 @@ class NativeMode:
 
     def probe_password(self, server: Server) -> str:
         return self._probe_secret(server.uid)
+
+    def reachable(self, server: Server) -> Sequence[tuple[str, int]]:
+        """Where clients reach it: for a wildcard, the node's own addresses of that family."""
+        shown: list[tuple[str, int]] = []
+        for address, port in self.endpoints(server):
+            ip = ipaddress.ip_address(address)
+            shown += [(own, port) for own in self._own_addresses(ip.version)] if ip.is_unspecified else [(address, port)]
+        return shown
+
+    def _own_addresses(self, version: int) -> list[str]:
+        listed = json.loads(self._host.run(["ip", "-j", f"-{version}", "address", "show", "up"]).stdout or b"[]")
+        found = [info["local"] for link in listed for info in link["addr_info"] if info["scope"] == "global"]
+        return found or ["127.0.0.1" if version == 4 else "::1"]
 
     def roots(self, server: Server) -> Sequence[str]:
         return self._settings.roots
@@ -154,6 +169,8 @@ class NativeMode:
                 raise FeatureNotAvailable.of("volume", "needs mkfs.xfs and loop devices on this node")
         elif isinstance(spec.storage, DirectoryStorage) and spec.storage.path:
             path = spec.storage.path
+            if any(_inside(a, b) for a, b in ((path, self._settings.state_dir), (self._settings.state_dir, path))):
+                raise PathNotAllowed(f"{path} would lay open the backend's own state", metadata={"path": path})
             if not any(posixpath.commonpath([root, path]) == root and path != root for root in self._settings.roots):
                 raise PathNotAllowed(f"{path} is not below {' or '.join(self._settings.roots)}", metadata={"path": path})
 
@@ -191,3 +208,8 @@ class NativeMode:
             self._supervisor.stop_all()
             self._volumes.unmount_all()
         self._supervisor.close()
+
+
+def _inside(path: str, directory: str) -> bool:
+    """Whether the path is the directory, or lies below it."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")

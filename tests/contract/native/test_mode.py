@@ -268,6 +268,24 @@ def test_paths_outside_the_roots_are_refused(bench: Bench) -> None:
     bench.mode.check_share(bench.server, "d", builders.directory(bench.server, f"{root}/x").spec)
 
 
+def test_our_own_state_is_not_shared(bench: Bench, settings: NativeSettings) -> None:
+    root = bench.settings.data_root
+    mode = NativeMode(replace(settings, state_dir=f"{root}/state"), bench.supervisor, lambda uid: uid)
+    for path in (f"{root}/state", f"{root}/state/servers"):
+        with pytest.raises(PathNotAllowed, match="own state"):
+            mode.check_share(bench.server, "d", builders.directory(bench.server, path).spec)
+    mode.check_share(bench.server, "d", builders.directory(bench.server, f"{root}/states").spec)
+
+
+def test_a_wildcard_is_shown_as_addresses_that_clients_reach(bench: Bench) -> None:
+    server = replace(bench.server, spec=builders.server(addresses=["0.0.0.0", "127.0.0.9"]).spec)
+    shown = bench.mode.reachable(server)
+    assert shown[-1][0] == "127.0.0.9"
+    assert len(shown) >= 2
+    assert all(address not in ("0.0.0.0", "::") for address, _ in shown)
+    assert bench.mode.endpoints(server)[0][0] == "0.0.0.0", "smbd is still told the wildcard"
+
+
 def test_this_machine_is_prepared(bench: Bench) -> None:
     assert [condition.message for condition in bench.mode.preflight()] == []
     assert bench.mode.features == ("volumes",)
