@@ -17,6 +17,8 @@ import typer
 
 from pvesmb.cli._parse import duration
 
+Etag = Annotated[str, typer.Option("--etag", help="Fail if the resource has another one by now.")]
+
 if TYPE_CHECKING:
     from pvesmb._client import Client
     from pvesmb.cli._names import Names

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pvesmb._errors import InvalidArgument
-from pvesmb.cli._parse import EveryoneLevel, Guest, listed, pairs, rule, size
+from pvesmb.cli._parse import EveryoneLevel, Guest, Level, listed, pairs, rule, size
 
 _RIGHTS, _FILES, _STORAGE = "Who may use it", "New files", "Storage"
 Texts = list[str]
@@ -105,7 +105,6 @@ class Fields:
         return paths
 
     def _rights(self, share: Any) -> list[str]:
-        from pvesmb.cli.shares import access_rule
 
         wanted = [("user", *rule(text)) for text in self.user] + [("group", *rule(text)) for text in self.group]
         for kind, name, level in wanted:
@@ -197,3 +196,12 @@ def drop_rule(share: Any, kind: str, name: str | bool) -> bool:
     del share.access[:]
     share.access.extend(kept)
     return found
+
+
+def access_rule(kind: str, name: str, level: Level | EveryoneLevel) -> Any:
+    """An access rule; `kind` is user, group or everyone."""
+    from pvesmb.v1.share_pb2 import AccessRule
+
+    number = AccessRule.AccessLevel.Value(f"ACCESS_LEVEL_{level.name}")
+    whom: dict[str, Any] = {kind: True if kind == "everyone" else name}
+    return AccessRule(level=number, **whom)

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from pvesmb.cli import _complete
-from pvesmb.cli._command import Changing, Session, command
+from pvesmb.cli._command import Changing, Etag, Session, command
 from pvesmb.cli._confirm import Sure
 from pvesmb.cli._parse import listed, pairs
-from pvesmb.cli.servers import Etag
 from pvesmb.cli.shares import Server, Where
 
 app = typer.Typer(help="Groups of users of file servers.", no_args_is_help=True)

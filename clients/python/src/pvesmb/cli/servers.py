@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pvesmb.cli import _complete
-from pvesmb.cli._command import Changing, Session, command
+from pvesmb.cli._command import Changing, Etag, Session, command
 from pvesmb.cli._confirm import Sure
 from pvesmb.cli._parse import Demand, Dialect, Drift, Level, listed, pairs, rule
 from pvesmb.cli._secrets import PasswordSource
@@ -16,7 +16,6 @@ from pvesmb.cli._secrets import PasswordSource
 app = typer.Typer(help="File servers: Samba instances with an address, users and shares.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="SERVER", autocompletion=_complete.servers, help="SERVER or BACKEND/SERVER.")]
-Etag = Annotated[str, typer.Option("--etag", help="Fail if the resource has another one by now.")]
 
 
 @dataclass
@@ -95,7 +94,7 @@ def create(
     """Make a file server, with first shares and users."""
     from pvesmb._errors import InvalidArgument
     from pvesmb.cli._follow import change
-    from pvesmb.cli.shares import access_rule
+    from pvesmb.cli._share_fields import access_rule
     from pvesmb.v1 import file_server_pb2, share_pb2, user_pb2
 
     left, slash, id = name.rpartition("/")

@@ -7,11 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from pvesmb.cli import _complete
-from pvesmb.cli._command import Changing, Session, command
+from pvesmb.cli._command import Changing, Etag, Session, command
 from pvesmb.cli._confirm import Sure
-from pvesmb.cli._parse import EveryoneLevel, Level
 from pvesmb.cli._share_fields import Changes, Fields, Storage
-from pvesmb.cli.servers import Etag
 
 app = typer.Typer(help="Shares of file servers.", no_args_is_help=True)
 
@@ -26,15 +24,6 @@ Server = Annotated[
     ),
 ]
 Where = Annotated[str, typer.Argument(metavar="SERVER", autocompletion=_complete.servers, help="Only those of this one.")]
-
-
-def access_rule(kind: str, name: str, level: Level | EveryoneLevel) -> Any:
-    """An access rule; `kind` is user, group or everyone."""
-    from pvesmb.v1.share_pb2 import AccessRule
-
-    number = AccessRule.AccessLevel.Value(f"ACCESS_LEVEL_{level.name}")
-    whom: dict[str, Any] = {kind: True if kind == "everyone" else name}
-    return AccessRule(level=number, **whom)
 
 
 @app.command("create")
