@@ -58,8 +58,12 @@ def test_role_of_the_certificate(place: Path) -> None:
             call(channel, "Unary")(Ping(), metadata=[("x-pvesmb-principal", "eve")])
         assert service.caller == Identity("bob", Role.OPERATOR)
         with grpc.secure_channel(target, tls.client_credentials(ca.issue_gateway(["127.0.0.1"]))) as channel:
-            call(channel, "Unary")(Ping(), metadata=[("x-pvesmb-principal", "alice")])
-        assert service.caller == Identity("alice", Role.ADMIN)
+            asked = [("x-pvesmb-principal", "alice"), ("x-pvesmb-role", "viewer")]
+            call(channel, "Unary")(Ping(), metadata=asked)
+            assert service.caller == Identity("alice", Role.VIEWER)
+            with pytest.raises(grpc.RpcError) as refused:
+                call(channel, "Unary")(Ping(), metadata=asked[:1])
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_no_certificate_and_a_foreign_one_are_refused(place: Path) -> None:
