@@ -63,10 +63,24 @@ class WatchedSignal(Signal):
     def __init__(self) -> None:
         super().__init__()
         self.waiting = threading.Semaphore(0)
+        self._now = 0
+        self._changed = threading.Condition()
 
     def wait(self, seen: int, timeout: float) -> None:
+        self._count_waiters(1)
         self.waiting.release()
         super().wait(seen, 4 * SECONDS)
+        self._count_waiters(-1)
+
+    def reached(self, waiters: int) -> bool:
+        """Whether so many come to wait at the same moment: one that was woken in vain and waits again counts once."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._now == waiters, SECONDS)
+
+    def _count_waiters(self, change: int) -> None:
+        with self._changed:
+            self._now += change
+            self._changed.notify_all()
 
 
 @dataclass

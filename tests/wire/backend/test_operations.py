@@ -177,8 +177,7 @@ def test_one_waiter_too_many_is_answered_at_once(backend: Backend) -> None:
     operation = backend.create_share("Data")
     gate.reached()
     waiting = [backend.operations.WaitOperation.future(wait(operation.name)) for _ in range(WAITERS)]
-    for _ in waiting:
-        assert backend.signal.waiting.acquire(timeout=SECONDS)
+    assert backend.signal.reached(WAITERS)
     answered = backend.operations.WaitOperation.future(wait(operation.name)).result(timeout=SECONDS)
     assert (answered.name, answered.done) == (operation.name, False)
     missing = refused(backend.operations.WaitOperation, wait(f"{BACKEND}/operations/none"))
