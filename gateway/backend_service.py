@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,11 +15,11 @@ from pvesmb.v1 import backend_pb2, backend_service_pb2, backend_service_pb2_grpc
 from gateway.backends import Backend, Backends, Metadata, Reply
 from gateway.forward import own_metadata
 from services.core.domain.names import parse_backend
-from services.core.errors import InvalidField, PageTokenInvalid
+from services.kit import pages
 
 _GET = "/pvesmb.v1.BackendService/GetBackend"
 _CHECK = "/grpc.health.v1.Health/Check"
-_PAGE, _PAGE_MAX = 50, 1000
+_SCOPE = "backends"
 _ASK_SECONDS = 2.0
 _PROBE_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
@@ -125,14 +123,13 @@ class BackendServicer(backend_service_pb2_grpc.BackendServiceServicer):
         request: backend_service_pb2.ListBackendsRequest,
         context: grpc.aio.ServicerContext[object, object],
     ) -> backend_service_pb2.ListBackendsResponse:
-        if request.page_size < 0:
-            raise InvalidField.of("page_size", "must not be negative")
-        size, after = min(request.page_size or _PAGE, _PAGE_MAX), _decode(request.page_token)
+        size = pages.page_size(request.page_size)
+        after = pages.decode(request.page_token, _SCOPE)[0] if request.page_token else ""
         self._backends.refresh_if_old()
         rest = [b for b in self._backends.all() if f"{b.id}/" > after]
         metadata = own_metadata()
         found: Sequence[backend_pb2.Backend] = await asyncio.gather(*(self._asker.ask(b, metadata) for b in rest[:size]))
-        token = _encode(f"{rest[size - 1].id}/") if len(rest) > size else ""
+        token = pages.encode(_SCOPE, f"{rest[size - 1].id}/") if len(rest) > size else ""
         return backend_service_pb2.ListBackendsResponse(backends=found, next_page_token=token)
 
     async def GetBackend(
@@ -149,19 +146,3 @@ def _serves(health: Reply) -> bool:
         return False
     answer = health_pb2.HealthCheckResponse.FromString(health.response)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def _encode(after: str) -> str:
-    return base64.urlsafe_b64encode(f"backends:{after}".encode()).decode()
-
-
-def _decode(token: str) -> str:
-    if not token:
-        return ""
-    try:
-        kind, _, after = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
-    except (binascii.Error, ValueError):
-        kind, after = "", ""
-    if kind != "backends":
-        raise PageTokenInvalid("page_token is not one of this list")
-    return after

@@ -8,9 +8,6 @@ with the next page. Nothing is lost or doubled while the backends stay as they a
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +21,10 @@ from google.rpc import status_pb2
 from gateway.backends import Backend, Backends, Metadata, Reply
 from gateway.failures import DETAILS_KEY
 from gateway.router import EVERY, Method
-from services.core.errors import InvalidField, NotFound, PageTokenInvalid, PvesmbError
+from services.core.errors import InvalidField, NotFound, PvesmbError
+from services.kit import pages
 from services.kit.status import from_status
 
-_PAGE, _PAGE_MAX = 50, 1000
 #: Longest wait for one backend, so that one that hangs does not hold up the others; less when the caller has less time.
 _DEADLINE = 10.0
 _SHARE_OF_TIME = 0.8
@@ -88,30 +85,28 @@ class FanOut:
         self.backends.refresh_if_old()
         start = f"{question.cursor.backend}/"
         asked = [b for b in self.backends.all() if not question.cursor.backend or f"{b.id}/" >= start]
-        pages = await asyncio.gather(*(self._ask(question, b, question.size) for b in asked))
-        for page in pages:
+        answers = await asyncio.gather(*(self._ask(question, b, question.size) for b in asked))
+        for page in answers:
             if page.error is not None:
                 raise page.error
         below_backend = question.parent != f"backends/{EVERY}"
         if (
             below_backend
             and not question.cursor.backend
-            and not any(p.response is not None or p.unreachable for p in pages)
+            and not any(p.response is not None or p.unreachable for p in answers)
         ):
             raise NotFound.of(question.parent)
-        return bytes((await self._merge(question, pages)).SerializeToString())
+        return bytes((await self._merge(question, answers)).SerializeToString())
 
     def _question(self, method: Method, request: bytes, timeout: float | None, metadata: Metadata) -> _Question:
         message = _parse(method, request)
-        size = message.page_size
-        if size < 0:
-            raise InvalidField.of("page_size", "must not be negative")
+        size = pages.page_size(message.page_size)
         parent = getattr(message, method.field)
         if EVERY in parent.split("/")[2:]:
             raise InvalidField.of(method.field, "only the backend may be -")
         wait = min(self.deadline, timeout * _SHARE_OF_TIME) if timeout is not None else self.deadline
-        cursor = _decode(message.page_token, _fingerprint(method, message))
-        return _Question(method, message, min(size or _PAGE, _PAGE_MAX), cursor, wait, metadata)
+        cursor = _decode(message.page_token, _scope(method, message))
+        return _Question(method, message, size, cursor, wait, metadata)
 
     async def _ask(self, question: _Question, backend: Backend, size: int) -> _Page:
         request = type(question.request)()
@@ -137,11 +132,11 @@ class FanOut:
         _log.warning("backend left out of a list", backend=backend.id, code=answer.code.name, details=answer.details)
         return _Page(backend, unreachable=True)
 
-    async def _merge(self, question: _Question, pages: Sequence[_Page]) -> Any:
+    async def _merge(self, question: _Question, answers: Sequence[_Page]) -> Any:
         merged: Any = GetMessageClass(question.method.output)()
-        items, mark = getattr(merged, question.items_field), _fingerprint(question.method, question.request)
-        merged.unreachable.extend(f"backends/{page.backend.id}" for page in pages if page.unreachable)
-        for page in pages:
+        items, scope = getattr(merged, question.items_field), _scope(question.method, question.request)
+        merged.unreachable.extend(f"backends/{page.backend.id}" for page in answers if page.unreachable)
+        for page in answers:
             if page.response is None:
                 continue
             id, room = page.backend.id, question.size - len(items)
@@ -151,12 +146,12 @@ class FanOut:
                     merged.unreachable.append(f"backends/{id}")
             if page.response is None or room == 0:
                 if page.response is None or page.response.next_page_token or getattr(page.response, question.items_field):
-                    merged.next_page_token = _encode(_Cursor(id, question.token_of(id)), mark)
+                    merged.next_page_token = _encode(_Cursor(id, question.token_of(id)), scope)
                     break
                 continue
             items.extend(getattr(page.response, question.items_field))
             if page.response.next_page_token:
-                merged.next_page_token = _encode(_Cursor(id, page.response.next_page_token), mark)
+                merged.next_page_token = _encode(_Cursor(id, page.response.next_page_token), scope)
                 break
         return merged
 
@@ -177,22 +172,19 @@ def _parse(method: Method, request: bytes) -> Any:
     return message
 
 
-def _fingerprint(method: Method, request: Any) -> str:
-    """Ties a token to its list: method, parent, filter."""
-    return hashlib.sha256(f"{method.path}\n{getattr(request, method.field)}\n{request.filter}".encode()).hexdigest()[:16]
+def _scope(method: Method, request: Any) -> str:
+    """What ties a token to its list: method, parent, filter."""
+    return f"{method.path}\n{getattr(request, method.field)}\n{request.filter}"
 
 
-def _encode(cursor: _Cursor, mark: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([mark, cursor.backend, cursor.token]).encode()).decode()
+def _encode(cursor: _Cursor, scope: str) -> str:
+    return pages.encode(scope, cursor.backend, cursor.token)
 
 
-def _decode(token: str, mark: str) -> _Cursor:
+def _decode(token: str, scope: str) -> _Cursor:
     if not token:
         return _Cursor()
-    try:
-        given, backend, inner = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, TypeError, RecursionError):
-        given, backend, inner = "", "", ""
-    if given != mark or not isinstance(backend, str) or not isinstance(inner, str) or not backend:
-        raise PageTokenInvalid("page_token is not one of this list")
+    backend, inner = pages.decode(token, scope, parts=2)
+    if not backend:
+        raise pages.invalid()
     return _Cursor(backend, inner)

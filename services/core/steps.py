@@ -155,9 +155,6 @@ class Mode(Protocol):
     def plan(self, work: Work) -> Plan:
         """What running the steps would do. Changes nothing."""
 
-    def endpoints(self, server: Resource[FileServerSpec]) -> Sequence[tuple[str, int]]:
-        """Addresses and ports where clients reach it."""
-
 
 @dataclass(frozen=True)
 class Plan:

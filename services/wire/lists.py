@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from services.core.domain.resource import Resource
-from services.core.errors import InvalidField, PageTokenInvalid
+from services.core.errors import InvalidField
+from services.kit import pages
 
 T = TypeVar("T")
 
-DEFAULT_PAGE = 50
-MAX_PAGE = 1000
 _TERM = re.compile(r'\s*(state|labels\.[a-z0-9._/-]+)\s*=\s*("[^"]*"|[^\s"]+)\s*\Z')
-
-
-def page_size(wanted: int) -> int:
-    """The size to use: 0 is the default, too much is clamped, less than nothing is an error."""
-    if wanted < 0:
-        raise InvalidField.of("page_size", "must not be negative")
-    return min(wanted or DEFAULT_PAGE, MAX_PAGE)
 
 
 @dataclass(frozen=True)
@@ -35,32 +24,20 @@ class Position:
     after: str
 
     def token(self) -> str:
-        return base64.urlsafe_b64encode(json.dumps([_digest(self.scope), self.after]).encode()).decode()
+        return pages.encode(self.scope, self.after)
 
 
 def after(token: str, scope: str) -> str:
     """The place that a page token of this list stands for; empty for no token."""
-    if not token:
-        return ""
-    try:
-        digest, place = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
-    except (ValueError, TypeError, RecursionError):
-        digest, place = None, None
-    if digest != _digest(scope) or not isinstance(place, str) or not place.isprintable():
-        raise PageTokenInvalid("the page token is not one of this list and filter")
-    return place
+    return pages.decode(token, scope)[0] if token else ""
 
 
 def after_number(token: str, scope: str) -> int:
     """The same for a list that goes by numbers; 0 for no token."""
     place = after(token, scope)
     if place and re.fullmatch(r"[1-9][0-9]{0,17}", place) is None:
-        raise PageTokenInvalid("the page token is not one of this list and filter")
+        raise pages.invalid()
     return int(place or 0)
-
-
-def _digest(scope: str) -> str:
-    return hashlib.sha256(scope.encode()).hexdigest()[:16]
 
 
 def parse_filter(text: str) -> Callable[[Resource[Any]], bool]:

@@ -23,6 +23,7 @@ from services.core.errors import InvalidField, NotFound, PreconditionFailed, Pve
 from services.core.store import Store
 from services.core.store.rows import from_snapshot
 from services.core.worker import Worker
+from services.kit import pages
 from services.kit.status import to_status
 from services.wire import conversions, enums, lists
 
@@ -126,7 +127,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignor
             raise InvalidField.of("name", f"must be backends/{self._backend}")
         if request.filter:
             raise InvalidField.of("filter", "operations cannot be filtered")
-        size = lists.page_size(request.page_size)
+        size = pages.page_size(request.page_size)
         scope = f"{self._backend}/operations"
         start = lists.after_number(request.page_token, scope)
         with self._store.snapshot() as tx:

@@ -30,6 +30,7 @@ from services.core.domain.names import Kind, Name, parse_backend, parse_name
 from services.core.domain.resource import Condition, Resource, Severity
 from services.core.errors import BackendUnknown, InvalidField, NotFound
 from services.core.ports import Vault
+from services.kit import pages
 from services.kit.identity import current
 from services.wire import conversions, lists
 from services.wire.masks import merged
@@ -116,7 +117,7 @@ class Service:
 
     def page(self, kind: Kind, request: Any, make: Callable[[Resource[Any]], M]) -> tuple[list[M], str]:
         """One page of a list request, and the token of the next."""
-        size = lists.page_size(request.page_size)
+        size = pages.page_size(request.page_size)
         if kind is Kind.FILE_SERVER:
             self.parent_backend(request.parent)
             parent = None
@@ -147,7 +148,7 @@ class BackendServicer(backend_service_pb2_grpc.BackendServiceServicer):
         return self._backend()
 
     def ListBackends(self, request: backend_service_pb2.ListBackendsRequest, context: grpc.ServicerContext) -> Any:
-        lists.page_size(request.page_size)
+        pages.page_size(request.page_size)
         lists.after(request.page_token, "backends")
         return backend_service_pb2.ListBackendsResponse(backends=[self._backend()])
 

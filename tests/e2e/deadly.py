@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from services.core.domain.file_server import FileServerSpec
-from services.core.domain.resource import Resource
 from services.core.ports import Completed
 from services.core.runs import Tools
 from services.core.steps import Drift, Mode, Plan, Step, Work
@@ -116,9 +114,6 @@ class DeadlyMode:
 
     def plan(self, work: Work) -> Plan:
         return self._mode.plan(work)
-
-    def endpoints(self, server: Resource[FileServerSpec]) -> Sequence[tuple[str, int]]:
-        return self._mode.endpoints(server)
 
 
 def host(fate: Fate) -> type[LocalHost]:

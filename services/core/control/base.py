@@ -30,7 +30,6 @@ from services.core.store import Store, Transaction
 from services.core.worker import Worker
 
 REQUEST_SECONDS = 24 * 3600
-CONTENTS = (Kind.SHARE, Kind.USER, Kind.GROUP)
 
 
 class _PlanOnly(Exception):

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from services.core.control.accounts import Accounts
-from services.core.control.base import CONTENTS, below, busy_error, leaving, refuse_if
+from services.core.control.base import below, busy_error, leaving, refuse_if
 from services.core.control.calls import Answer, Call, NewContents
 from services.core.control.shares import Shares, refuse_nested
 from services.core.domain.account import check_password
 from services.core.domain.file_server import FileServerSpec
-from services.core.domain.names import Kind, Name, check_id
+from services.core.domain.names import CONTENTS, Kind, Name, check_id
 from services.core.domain.operation import Operation, Verb
 from services.core.domain.resource import Resource
 from services.core.domain.share import GuestAccess

@@ -30,6 +30,10 @@ class Kind(Enum):
     GROUP = "groups"
 
 
+#: What is in a file server.
+CONTENTS = (Kind.SHARE, Kind.USER, Kind.GROUP)
+
+
 @dataclass(frozen=True)
 class Name:
     """The parsed name of a file server, or of something in one."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.core.claims import StoredClaims
-from services.core.domain.names import Kind
+from services.core.domain.names import CONTENTS, Kind
 from services.core.domain.operation import Operation, OperationState, StepProgress, StepState
 from services.core.domain.resource import Resource
 from services.core.errors import Internal, PvesmbError
@@ -20,8 +20,6 @@ from services.core.steps import Change, Mode, Step, Work
 from services.core.store import Store, Transaction
 
 log = logging.getLogger(__name__)
-
-CONTENTS = (Kind.SHARE, Kind.USER, Kind.GROUP)
 
 
 class LeaseLost(Exception):
@@ -67,7 +65,6 @@ class Run:
         self._t = tools
         self._whole = operations[0].target.kind is Kind.FILE_SERVER
         self._server = operations[0].target.server
-        self._verb = operations[0].verb
         self.units = [Unit(operation) for operation in operations]
 
     def _repeat(self, work: Work, units: Sequence[Unit], *, stop: bool = True) -> PvesmbError | None:

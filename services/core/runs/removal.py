@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.core.domain.conditions import failed, kept
+from services.core.domain.names import CONTENTS
 from services.core.domain.resource import State
 from services.core.errors import OperationCancelled, PvesmbError
-from services.core.runs.base import CONTENTS, Run, Unit, typed, with_problem
+from services.core.runs.base import Run, Unit, typed, with_problem
 from services.core.store import Transaction
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from services.core.claims import StoredClaims
 from services.core.domain.conditions import failed, settled, with_condition
 from services.core.domain.file_server import DriftPolicy
+from services.core.domain.names import CONTENTS
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Condition, Resource, Severity, State
 from services.core.errors import PvesmbError
-from services.core.runs.base import CONTENTS, Unit, typed
+from services.core.runs.base import Unit, typed
 from services.core.runs.removal import Removal
 from services.core.steps import Change, Drift, Work
 from services.core.store.rows import snapshot_of

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from services.core.domain.account import GroupSpec
-from services.core.domain.names import Kind, Name
+from services.core.domain.names import CONTENTS, Kind, Name
 from services.core.domain.operation import Operation, OperationState, Verb
 from services.core.domain.resource import Resource, State
 from services.core.errors import AlreadyExists, NotFound, PreconditionFailed
@@ -75,7 +75,7 @@ class Transaction:
     def contents(self, server: Name) -> Contents:
         """The desired contents of a file server, without what is being deleted: neither as a resource of its own nor as
         a member of a group."""
-        rows = [r for r in self.members(server, Kind.SHARE, Kind.USER, Kind.GROUP) if r.state is not State.DELETING]
+        rows = [r for r in self.members(server, *CONTENTS) if r.state is not State.DELETING]
         by_kind = {kind: [r for r in rows if r.name.kind is kind] for kind in Kind}
         users = {user.name.id for user in by_kind[Kind.USER]}
         groups = [_with_members(group, [m for m in group.spec.members if m in users]) for group in by_kind[Kind.GROUP]]

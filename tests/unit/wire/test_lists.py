@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.core.errors import InvalidField, PageTokenInvalid
-from services.wire.lists import Position, after, after_number, fill, page_size, parse_filter
+from services.kit.pages import page_size
+from services.wire.lists import Position, after, after_number, fill, parse_filter
 
 
 @given(st.lists(st.integers(0, 99), unique=True), st.integers(1, 7), st.integers(1, 5))
