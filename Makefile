@@ -36,6 +36,12 @@ check: lint typecheck ## lint and typecheck
 test: install ## Every test
 	$(PY) -m pytest $(ARGS)
 
+faults: install ## Faults, load and fuzzing at full length; figures to docs/reliability.md
+	$(PY) -m pytest tests/e2e/faults tests/e2e/load tests/e2e/fuzz tests/e2e/test_kill.py --full --write docs/reliability.md $(ARGS)
+
+conformance: install ## smbtorture against our shares; figures to docs/reliability.md
+	$(PY) -m pytest tests/e2e/conformance --full --write docs/reliability.md $(ARGS)
+
 bench: install ## Measure, and write docs/benchmarks.md
 	$(PY) -m tests.bench --write docs/benchmarks.md
 
@@ -55,4 +61,4 @@ clean: stop ## Remove everything that was made, state included
 	if [ -d var ]; then chattr -R -f -i var || true; fi # the empty mount points of volumes
 	rm -rf .make .venv var $(STUBS)
 
-.PHONY: help proto install lint typecheck check test bench quickstart run stop lock clean
+.PHONY: help proto install lint typecheck check test faults conformance bench quickstart run stop lock clean

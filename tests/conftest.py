@@ -1,0 +1,43 @@
+"""How much of the tests runs, and where their figures go.
+
+`--full` runs what is too long for every day: `make faults` and `make conformance` ask for it. Tests note what they have
+seen with `figures`; `--write DOCUMENT` puts it into the document, if every test passed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.figures import Figures
+
+_FIGURES = pytest.StashKey[Figures]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("pvesmb")
+    group.addoption("--full", action="store_true", help="also what is too long for every run")
+    group.addoption("--write", type=Path, metavar="DOCUMENT", help="write the figures into this document")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FIGURES] = Figures()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    document = session.config.getoption("--write")
+    if document is not None and exitstatus == pytest.ExitCode.OK:
+        document.write_text(session.config.stash[_FIGURES].written_into(document.read_text()))
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether there is time for all of it."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Takes what a test has counted or measured, for the document."""
+    return request.config.stash[_FIGURES]

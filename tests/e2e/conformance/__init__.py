@@ -1,0 +1,1 @@
+"""smbtorture against our shares."""

@@ -1,0 +1,1 @@
+"""Requests that no honest client would send, made from the descriptors."""

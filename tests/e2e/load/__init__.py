@@ -1,0 +1,1 @@
+"""Many clients at once, held to a model."""
