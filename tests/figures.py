@@ -23,10 +23,8 @@ class Figures:
         for section, rows in self._sections.items():
             table = "".join(f"| {what} | {figure} |\n" for what, figure in rows.items())
             mark = f"<!-- figures: {section} -->\n"
-            pattern = re.escape(mark) + r".*?(?=<!-- end -->)"
-            document, places = re.subn(
-                pattern, lambda _, t=mark + "| what | seen |\n|---|---|\n" + table: t, document, flags=re.S
-            )
+            whole = f"{mark}| what | seen |\n|---|---|\n{table}".replace("\\", r"\\")
+            document, places = re.subn(re.escape(mark) + r".*?(?=<!-- end -->)", whole, document, flags=re.S)
             if places != 1:
                 raise KeyError(section)
         return document
