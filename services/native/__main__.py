@@ -31,9 +31,11 @@ from services.kit.server import serve
 from services.kit.telemetry import PrometheusTelemetry
 from services.kit.vault import FileVault
 from services.native.config import NativeConfig
+from services.native.fork_server import ForkServer
 from services.native.host import LocalHost
 from services.native.mode import NativeMode
 from services.native.supervisor import Supervisor
+from services.samba.apply import PROGRAM
 from services.wire.operations import Operations, OperationsServicer
 from services.wire.register import register
 from services.wire.servicers import Service
@@ -106,7 +108,8 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
     store = Store(settings.url)
     with store.transaction() as tx:
         tx.belong_to(settings.backend_id)
-    host = LocalHost()
+    fork_server = ForkServer(PROGRAM)
+    host = LocalHost(fork_server=fork_server)
 
     def on_event(uid: str, condition: Condition | None) -> None:
         with store.transaction() as tx:
@@ -141,6 +144,7 @@ def run(settings: NativeConfig, wrap: Callable[[Mode], Mode]) -> int:
     def stop() -> None:
         worker.stop()
         native.close()
+        fork_server.close()
         store.close()
 
     supervisor.open()

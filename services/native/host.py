@@ -7,88 +7,77 @@ import errno
 import os
 import secrets
 import selectors
-import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 
-from services.core.errors import HostNotPrepared, HostTimeout, StorageFull
+from services.core.errors import HostTimeout, StorageFull
 from services.core.ports import Completed
+from services.native.children import Process, missing, spawn
+from services.native.fork_server import ForkServer
 
-#: Nothing of the service's own environment reaches a command: it may hold secrets, and a locale would change messages.
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 OUTPUT_LIMIT = 8 * 1024**2
 _CHUNK = 65536
 
 
 class LocalHost:
-    """Runs commands in process groups of their own, so that a timeout ends all that a command has started."""
+    """Runs commands in process groups of their own, so that a timeout ends all that a command has started. What
+    `fork_server` can run, it runs there: the same, but faster."""
 
-    def __init__(self, output_limit: int = OUTPUT_LIMIT) -> None:
+    def __init__(self, output_limit: int = OUTPUT_LIMIT, fork_server: ForkServer | None = None) -> None:
         self._limit = output_limit
+        self._fork_server = fork_server
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
         """See `Host.run`. Returns when the command itself has ended, even if a daemon that it left behind still holds its
         output; each output is cut at the limit."""
         deadline = time.monotonic() + timeout
+        process: Process | None = None
+        if self._fork_server is not None and (environment := self._fork_server.can_run(argv)) is not None:
+            process = self._fork_server.start(environment)
+        if process is None:
+            process = spawn(argv)
         try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd="/",
-                env=ENVIRONMENT,
-                start_new_session=True,
-                bufsize=0,
-            )
-        except (FileNotFoundError, PermissionError):
-            raise _missing(argv[0]) from None
-        try:
-            with process:
-                out, err = self._converse(process, stdin, deadline)
+            out, err = self._converse(process, stdin, deadline)
+            returncode = process.wait()
         except TimeoutError:
             raise HostTimeout(
                 f"{os.path.basename(argv[0])} did not end within {timeout:g} s and was stopped",
                 metadata={"command": os.path.basename(argv[0])},
             ) from None
-        if argv[0] == "env" and process.returncode == 127 and err.startswith(b"env: "):
-            raise _missing(next((word for word in argv[1:] if "=" not in word), "env"))
-        return Completed(process.returncode, out, err)
+        finally:
+            process.close()
+        if argv[0] == "env" and returncode == 127 and err.startswith(b"env: "):
+            raise missing(next((word for word in argv[1:] if "=" not in word), "env"))
+        return Completed(returncode, out, err)
 
-    def _converse(self, process: subprocess.Popen[bytes], stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
+    def _converse(self, process: Process, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
         """Feeds and drains the three pipes until the process has ended; on `TimeoutError` it and its group are dead."""
-        assert process.stdin and process.stdout and process.stderr
         out, err = bytearray(), bytearray()
         pending = memoryview(stdin)
-        with contextlib.ExitStack() as stack:
-            ended = os.pidfd_open(process.pid)
-            stack.callback(os.close, ended)
-            selector = stack.enter_context(selectors.DefaultSelector())
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                os.set_blocking(pipe.fileno(), False)
-            selector.register(ended, selectors.EVENT_READ, None)
+        with selectors.DefaultSelector() as selector:
+            for fd in (process.stdin, process.stdout, process.stderr):
+                os.set_blocking(fd, False)
+            selector.register(process.pidfd, selectors.EVENT_READ, None)
             selector.register(process.stdout, selectors.EVENT_READ, out)
             selector.register(process.stderr, selectors.EVENT_READ, err)
             selector.register(process.stdin, selectors.EVENT_WRITE, None)
             while True:
                 events = selector.select(max(0.0, deadline - time.monotonic()))
                 if not events:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(process.pid, signal.SIGKILL)
+                    process.kill()
                     raise TimeoutError
                 for key, _ in events:
-                    if key.fileobj is process.stdin:
-                        pending = _feed(process.stdin.fileno(), pending)
+                    if key.fd == process.stdin:
+                        pending = _feed(process.stdin, pending)
                         if not pending:
                             selector.unregister(process.stdin)
-                            process.stdin.close()
+                            process.close_stdin()
                     elif key.data is not None and self._drain(key.fd, key.data):
                         selector.unregister(key.fileobj)
-                if any(key.fd == ended for key, _ in events):
+                if any(key.fd == process.pidfd for key, _ in events):
                     # What the process wrote before it ended lies in the pipes already.
-                    self._drain(process.stdout.fileno(), out, all_of_it=True)
-                    self._drain(process.stderr.fileno(), err, all_of_it=True)
+                    self._drain(process.stdout, out, all_of_it=True)
+                    self._drain(process.stderr, err, all_of_it=True)
                     return bytes(out), bytes(err)
 
     def _drain(self, fd: int, into: bytearray, all_of_it: bool = False) -> bool:
@@ -169,8 +158,3 @@ def _feed(fd: int, pending: memoryview) -> memoryview:
         return pending
     except BrokenPipeError:
         return pending[:0]
-
-
-def _missing(program: str) -> HostNotPrepared:
-    name = os.path.basename(program)
-    return HostNotPrepared(f"the program {name} is missing on this host", metadata={"name": name})

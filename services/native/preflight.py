@@ -10,7 +10,7 @@ import time
 from services.core.domain.resource import Condition, Severity
 from services.core.errors import HostNotPrepared
 from services.core.ports import Host
-from services.native.host import ENVIRONMENT
+from services.native.children import ENVIRONMENT
 from services.native.settings import NSS_WRAPPER, NativeSettings
 
 #: Program and the Debian package that has it.

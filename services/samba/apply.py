@@ -18,6 +18,8 @@ from services.samba.shares import Share
 Json = dict[str, Any]
 
 INTERPRETER = "/usr/bin/python3"
+#: What is run on the host, in the environment of the instance.
+PROGRAM = (INTERPRETER, "-I", "-c", agent.script())
 TIMEOUT = 120.0
 #: Removing a big tree takes its time.
 DELETE_TIMEOUT = 3600.0
@@ -28,7 +30,7 @@ def ask(instances: Instances, server: Server, op: str, data: Mapping[str, Any], 
     users and shares are in the answer."""
     layout = instances.layout(server)
     request = {"op": op, "conf": layout.conf, "lock_dir": layout.lock_dir, "pid_dir": layout.pid_dir, **data}
-    argv = layout.command(INTERPRETER, "-I", "-c", agent.script())
+    argv = layout.command(*PROGRAM)
     done = instances.host(server).run(argv, stdin=json.dumps(request).encode(), timeout=timeout)
     if done.returncode in (126, 127):
         raise HostNotPrepared(f"{INTERPRETER} cannot be run on the host", metadata={"name": "python3"})

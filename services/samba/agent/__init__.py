@@ -19,7 +19,7 @@ from services.samba.agent.place import PARENT, mark, marker
 __all__ = ["PARENT", "PARTS", "mark", "marker", "opened", "script", "source"]
 
 #: In the order in which they need each other.
-PARTS = ("common", "daemon", "place", "directories", "databases", "operations")
+PARTS = ("common", "daemon", "place", "directories", "databases", "operations", "serving")
 
 
 @cache

@@ -222,7 +222,3 @@ def main() -> None:
         answer = {"error": Fault("STORAGE_FULL", "the storage of the instance's own files is full").answer}
     with os.fdopen(output, "w", encoding="utf-8") as file:
         json.dump(answer, file)
-
-
-if __name__ == "__main__":
-    main()

@@ -18,8 +18,7 @@ from services.core.domain.resource import Resource
 from services.core.errors import HostTimeout, NotConfirmed, SambaConfigRejected, SambaUnavailable, StorageFull
 from services.core.ports import Completed
 from services.samba import probe
-from services.samba.agent import script as agent_script
-from services.samba.apply import INTERPRETER
+from services.samba.apply import PROGRAM
 from services.samba.steps import ApplyStep, ConfigStep, ConfirmStep
 from tests.contract.samba.conftest import NewLab
 from tests.contract.samba.lab import Lab, RecordingHost, mounted
@@ -185,7 +184,7 @@ def test_an_orphan_does_nothing(lab: Lab) -> None:
     )
     with open(f"{lab.files.lock_dir}/pvesmb-agent.lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        argv = lab.files.command(INTERPRETER, "-I", "-c", agent_script())
+        argv = lab.files.command(*PROGRAM)
         request = request_of(lab, row)
         script = subprocess.Popen(["/usr/bin/python3", "-c", between, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert script.stdin is not None

@@ -1,0 +1,109 @@
+"""Runs one program again and again without loading it anew: children are forked off a process that has it loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+
+from services.native.children import ENVIRONMENT, Pipes, Process
+from services.native.settings import NSS_WRAPPER
+
+#: To load Samba's binding takes a tenth of a second; an answer after that, a thousandth.
+START_SECONDS = 20.0
+END_SECONDS = 2.0
+#: nss_wrapper(1) reads its settings once, at the first fork at the latest. So it is given names without a directory, and
+#: each child goes to the directory where its files have these names.
+PRELOADED = {"LD_PRELOAD": NSS_WRAPPER, "NSS_WRAPPER_PASSWD": "passwd", "NSS_WRAPPER_GROUP": "group"}
+
+
+class ForkServer:
+    """Keeps one process of `program`, which is started with the further word `serve` (see samba/agent/serving.py) and sees
+    the users of an instance by nss_wrapper(1). It ends by itself when it is idle, and with us, also when we are killed; it
+    is started when it is needed."""
+
+    def __init__(self, program: Sequence[str]) -> None:
+        self._program = list(program)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+
+    def can_run(self, argv: Sequence[str]) -> Mapping[str, str] | None:
+        """The environment that the command sets by env(1), if it is our program with users of an instance."""
+        if list(argv[-len(self._program) :]) != self._program:
+            return None
+        head = list(argv[: -len(self._program)])
+        if head[:1] != ["env"] or not all("=" in word for word in head[1:]):
+            return None
+        asked = dict(word.split("=", 1) for word in head[1:])
+        names = {name: os.path.basename(value) for name, value in asked.items()}
+        return asked if names == PRELOADED else None
+
+    def start(self, environment: Mapping[str, str]) -> Process | None:
+        """A child; none if the server cannot be had: starting the program in the usual way then tells why."""
+        pipes = Pipes()
+        status, their_status = os.pipe()
+        theirs = [*pipes.theirs, their_status]
+        try:
+            with self._lock:
+                # One that has ended since it was idle is noticed by asking it.
+                told = self._ask(environment, theirs) or self._ask(environment, theirs)
+        finally:
+            pipes.close_theirs()
+            os.close(their_status)
+        if told is None:
+            pipes.close_ours()
+            os.close(status)
+            return None
+        return Process(*told, *pipes.ours, wait=lambda: _exit_status(status), further=(status,))
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _ask(self, environment: Mapping[str, str], fds: Sequence[int]) -> tuple[int, int] | None:
+        """Pid and pidfd of a new child; none if there was no answer. Such a child would do nothing: its input is empty."""
+        if self._connection is None:
+            self._open()
+        assert self._connection is not None
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._connection, [json.dumps(environment).encode()], fds)
+            answer, received, _, _ = socket.recv_fds(self._connection, 64, 1)
+            if answer and received:
+                os.set_inheritable(received[0], False)
+                return int(answer), received[0]
+        self._drop()
+        return None
+
+    def _open(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [*self._program, "serve"], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                cwd="/", env=ENVIRONMENT | PRELOADED, start_new_session=True,
+            )  # fmt: skip
+        ours.settimeout(START_SECONDS)
+        self._connection = ours
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            try:
+                self._process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+def _exit_status(status: int) -> int:
+    """The byte that a child writes at its end; one that was killed writes none."""
+    written = os.read(status, 1)
+    return written[0] if written else -signal.SIGKILL
