@@ -50,9 +50,16 @@ class Signal:
         return self._count
 
     def notify(self) -> None:
+        """Wakes all that wait."""
         with self._condition:
             self._count += 1
             self._condition.notify_all()
+
+    def notify_one(self) -> None:
+        """Wakes one, for work that one can do."""
+        with self._condition:
+            self._count += 1
+            self._condition.notify()
 
     def wait(self, seen: int, timeout: float) -> None:
         """Returns when `notify` was called since `seen` was read, or after `timeout` seconds."""
@@ -107,7 +114,7 @@ class Worker:
             tx.add_operation(
                 Operation(uuid.uuid4().hex, server, Verb.REPAIR, OperationState.PENDING, now, principal="system")
             )
-        self.wanted.notify()
+        self.wanted.notify_one()
 
     def check_all(self) -> None:
         """`check` for every file server."""
@@ -124,6 +131,8 @@ class Worker:
                 if not taken:
                     self.wanted.wait(seen, self._poll_seconds)
                     continue
+                # There may be work on other file servers.
+                self.wanted.notify_one()
                 self._run(taken)
             except Exception:
                 # The store is away or full. What was taken is taken again when its lease has run out.
@@ -150,8 +159,6 @@ class Worker:
         finally:
             with self._held_lock:
                 del self._held[owner]
-            # The next operations of this file server may go on, and whoever waits may look.
-            self.wanted.notify()
             self.ended.notify()
 
     def _keep(self) -> None:

@@ -101,7 +101,7 @@ class Base:
             # Outside the transaction: a mode looks at its machine, which may take its time.
             plan = self._mode.plan(work)
             return Planned(resource if verb is not Verb.DELETE else None, target, verb, plan)
-        self._worker.wanted.notify()
+        self._worker.wanted.notify_one()
         return op
 
     def _repeated(self, tx: Transaction, call: Call, now: float) -> Operation | None:

@@ -11,7 +11,7 @@ from services.core.control.calls import Answer, Call
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name, check_id
 from services.core.domain.operation import Operation, Verb
-from services.core.domain.resource import Resource
+from services.core.domain.resource import Resource, State
 from services.core.domain.share import DirectoryStorage, GuestAccess, PrincipalKind, ShareSpec, VolumeStorage
 from services.core.errors import (
     InvalidField,
@@ -19,6 +19,8 @@ from services.core.errors import (
     Violation,
 )
 from services.core.store import Transaction
+
+_ACCOUNTS = {PrincipalKind.USER: Kind.USER, PrincipalKind.GROUP: Kind.GROUP}
 
 
 class Shares(Base):
@@ -57,15 +59,11 @@ class Shares(Base):
 
     def _check_share(self, tx: Transaction, server: Resource[FileServerSpec], id: str, spec: ShareSpec, field: str) -> None:
         below(field, lambda: self._mode.check_share(server, id, spec))
-        contents = tx.contents(server.name)
-        accounts = {
-            PrincipalKind.USER: contents.named(Kind.USER),
-            PrincipalKind.GROUP: contents.named(Kind.GROUP),
-        }
         for path, (kind, principal) in spec.principals().items():
-            if principal not in accounts[kind]:
+            # PostgreSQL refuses some characters that no name has.
+            account = tx.find(server.name.child(_ACCOUNTS[kind], principal)) if principal.isprintable() else None
+            if account is None or account.state is State.DELETING:
                 raise InvalidField.of(f"{field}.{path}", f"the file server has no {kind.value} {principal!r}")
-            account = accounts[kind][principal]
             require_made(account, server, self._backend, tx.busy_with(account.name))
         if spec.guest_access is not GuestAccess.NONE and not server.spec.smb.allow_guests:
             raise PreconditionFailed(

@@ -127,14 +127,13 @@ class Run:
                 raise LeaseLost
             yield tx
 
-    def _progress(self, units: Sequence[Unit], steps: Sequence[Step], at: int) -> None:
+    def _show(self, tx: Transaction, units: Sequence[Unit], steps: Sequence[Step], at: int) -> None:
         """Notes that the step at this place runs; those before it are done."""
         states = [StepState.DONE] * at + [StepState.RUNNING] + [StepState.PENDING] * (len(steps) - at - 1)
         shown = tuple(StepProgress(step.name, state) for step, state in zip(steps, states, strict=True))
-        with self._writing() as tx:
-            for unit in units:
-                unit.operation = replace(unit.operation, steps=shown)
-                tx.save_operations([unit.operation])
+        for unit in units:
+            unit.operation = replace(unit.operation, steps=shown)
+        tx.save_steps([unit.operation.id for unit in units], shown)
 
     def _end(self, tx: Transaction, unit: Unit, error: PvesmbError | None) -> None:
         op, now = unit.operation, self._t.clock.now()

@@ -32,10 +32,10 @@ class Making(Removal):
         fresh = [unit for unit in self.units if unit.error is None]
         if fresh:
             self._forward(self._work(fresh), fresh)
-        broken = [unit for unit in self.units if unit.error is not None]
-        with self._writing() as tx:
-            for unit in broken:
-                self._note_error(tx, unit)
+        if broken := [unit for unit in self.units if unit.error is not None]:
+            with self._writing() as tx:
+                for unit in broken:
+                    self._note_error(tx, unit)
         creates = [unit for unit in broken if unit.operation.verb is Verb.CREATE]
         if creates:
             self._backward(creates, rollback=True)
@@ -48,14 +48,15 @@ class Making(Removal):
         """Runs `ensure` of the steps in order, until all are done or no unit is left that could succeed."""
         steps = self._steps()
         for at, step in enumerate(steps):
-            cancelled = self._hold()
-            for unit in units:
-                if unit.error is None and unit.operation.id in cancelled:
-                    unit.fail(OperationCancelled("the operation was cancelled and undone"))
-            live = [unit for unit in units if unit.error is None]
-            if not live:
-                return
-            self._progress(live, steps, at)
+            with self._writing() as tx:
+                cancelled = tx.cancels([unit.operation.id for unit in units])
+                for unit in units:
+                    if unit.error is None and unit.operation.id in cancelled:
+                        unit.fail(OperationCancelled("the operation was cancelled and undone"))
+                live = [unit for unit in units if unit.error is None]
+                if not live:
+                    return
+                self._show(tx, live, steps, at)
             try:
                 with self._timed(step, "ensure"):
                     step.ensure(work)
@@ -105,12 +106,12 @@ class Making(Removal):
         """Ends what went well."""
         with self._writing() as tx:
             for unit in units:
-                resources = tx.occupied_by(unit.operation.id)
-                for resource in resources:
-                    tx.save(settled(resource))
-                tx.occupy([resource.name for resource in resources], "")
-                unit.operation = replace(unit.operation, result=snapshot_of(tx.get(unit.operation.target)))
+                resources = {r.name: settled(r) for r in tx.occupied_by(unit.operation.id)}
+                for resource in resources.values():
+                    tx.save(resource)
+                unit.operation = replace(unit.operation, result=snapshot_of(resources[unit.operation.target]))
                 self._end(tx, unit, None)
+            tx.release([unit.operation.id for unit in units])
 
 
 def without_missing(spec: Any, contents: Contents) -> Any:

@@ -45,12 +45,12 @@ class Removal(Run):
         work = self._work(again, rollback=rollback, removing=True)
         steps = list(reversed(self._steps()))
         for at, step in enumerate(steps):
-            self._hold()
             live = [unit for unit in again if unit.error is None]
             if not live:
                 break
-            if not rollback:
-                self._progress(live, steps, at)
+            with self._writing() as tx:
+                if not rollback:
+                    self._show(tx, live, steps, at)
             try:
                 with self._timed(step, "remove"):
                     step.remove(work.only(work.live()))

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
@@ -30,6 +31,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self._lock_fd: int | None = None
+        # SQLite lets those who wait for each other's transactions sleep, longer and longer; a lock wakes the next at once.
+        self._one_writer: AbstractContextManager[object] = threading.Lock() if self.embedded else nullcontext()
         if self.embedded:
             self._lock_file()
         self._engine = _engine(str(url) if self.embedded else url, embedded=self.embedded)
@@ -57,7 +60,7 @@ class Store:
     def transaction(self) -> Iterator[Transaction]:
         """Reads and writes that happen together or, when the block raises, not at all."""
         try:
-            with self._engine.begin() as connection:
+            with self._one_writer, self._engine.begin() as connection:
                 yield Transaction(connection)
         except OperationalError as error:
             if _is_full(error):

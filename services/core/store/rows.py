@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -82,7 +82,7 @@ def operation_values(operation: Operation) -> dict[str, Any]:
         "create_time": operation.create_time,
         "start_time": operation.start_time,
         "end_time": operation.end_time,
-        "steps": [[step.name, step.state.value, step.detail] for step in operation.steps],
+        "steps": steps_values(operation.steps),
         "cancel_requested": operation.cancel_requested,
         "attempts": operation.attempts,
         "request_id": operation.request_id,
@@ -92,6 +92,10 @@ def operation_values(operation: Operation) -> dict[str, Any]:
         "error": operation.error,
         "result": operation.result,
     }
+
+
+def steps_values(steps: Sequence[StepProgress]) -> list[list[str]]:
+    return [[step.name, step.state.value, step.detail] for step in steps]
 
 
 def snapshot_of(resource: Resource[Any]) -> Mapping[str, Any]:

@@ -11,11 +11,11 @@ from sqlalchemy.exc import IntegrityError
 
 from services.core.domain.account import GroupSpec
 from services.core.domain.names import CONTENTS, Kind, Name
-from services.core.domain.operation import Operation, OperationState, Verb
+from services.core.domain.operation import Operation, OperationState, StepProgress, Verb
 from services.core.domain.resource import Resource, State
 from services.core.errors import AlreadyExists, NotFound, PreconditionFailed
 from services.core.steps import Claim, Contents
-from services.core.store.rows import operation_of, operation_values, resource_of, resource_values
+from services.core.store.rows import operation_of, operation_values, resource_of, resource_values, steps_values
 from services.core.store.tables import claims, counters, operations, requests, resources, secrets
 
 
@@ -120,6 +120,10 @@ class Transaction:
         query = update(resources).where(resources.c.name.in_([str(name) for name in names]))
         self._c.execute(query.values(operation=operation))
 
+    def release(self, ids: Sequence[str]) -> None:
+        """Frees everything that these operations work on."""
+        self._c.execute(update(resources).where(resources.c.operation.in_(ids)).values(operation=""))
+
     def occupied_by(self, operation: str) -> list[Resource[Any]]:
         query = select(resources).where(resources.c.operation == operation).order_by(resources.c.kind, resources.c.key)
         return [resource_of(row) for row in self._c.execute(query)]
@@ -165,6 +169,11 @@ class Transaction:
             # A cancel that came meanwhile is not overwritten.
             del values["cancel_requested"]
             self._c.execute(update(operations).where(operations.c.id == operation.id).values(**values))
+
+    def save_steps(self, ids: Sequence[str], steps: Sequence[StepProgress]) -> None:
+        """Gives these operations the same steps."""
+        query = update(operations).where(operations.c.id.in_(ids))
+        self._c.execute(query.values(steps=steps_values(steps)))
 
     def request_cancel(self, id: str) -> None:
         self._c.execute(update(operations).where(operations.c.id == id).values(cancel_requested=True))
