@@ -12,7 +12,7 @@ from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name
 from services.core.domain.resource import Resource
 from services.core.domain.share import ShareSpec
-from services.core.errors import PvesmbError
+from services.core.errors import PreconditionFailed, PvesmbError
 from services.core.steps import Claim, Drift, Plan, Step, Work
 
 
@@ -170,3 +170,35 @@ class FakeMode:
 
 def name(server: str = "fs", kind: Kind = Kind.FILE_SERVER, id: str = "") -> Name:
     return Name("b", server, kind, id)
+
+
+class MemoryClaims:
+    """`Claims` in memory, by the same rules."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], Claim] = {}
+
+    def get(self, kind: str, value: str) -> Claim | None:
+        return self.rows.get((kind, value))
+
+    def of(self, owner: str) -> list[Claim]:
+        return [claim for claim in self.rows.values() if claim.owner == owner]
+
+    def put(self, claim: Claim) -> Claim:
+        standing = self.rows.setdefault((claim.kind, claim.value), claim)
+        if standing.owner != claim.owner:
+            raise PreconditionFailed(f"{claim.value} is claimed by another resource")
+        return standing
+
+    def put_each(self, claims: Sequence[Claim]) -> list[Claim | PreconditionFailed]:
+        answers: list[Claim | PreconditionFailed] = []
+        for claim in claims:
+            try:
+                answers.append(self.put(claim))
+            except PreconditionFailed as error:
+                answers.append(error)
+        return answers
+
+    def release(self, kind: str, value: str, owner: str) -> None:
+        if (standing := self.get(kind, value)) is not None and standing.owner == owner:
+            del self.rows[kind, value]

@@ -17,7 +17,7 @@ from services.core.domain.names import Kind, Name
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource
 from services.core.domain.share import ShareSpec
-from services.core.errors import PvesmbError
+from services.core.errors import PreconditionFailed, PvesmbError
 
 AnySpec = FileServerSpec | ShareSpec | UserSpec | GroupSpec
 
@@ -48,6 +48,9 @@ class Claims(Protocol):
     def put(self, claim: Claim) -> Claim:
         """Claims it, or returns the claim as it stands if the owner has it already (its first facts win).
         Another owner's claim raises `PreconditionFailed`."""
+
+    def put_each(self, claims: Sequence[Claim]) -> Sequence[Claim | PreconditionFailed]:
+        """`put` for several at once; the error stands in the place of the claim that has one."""
 
     def release(self, kind: str, value: str, owner: str) -> None:
         """Gives it up; no error if the owner does not have it."""

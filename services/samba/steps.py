@@ -80,6 +80,8 @@ class ApplyStep:
     def ensure(self, work: Work) -> None:
         server, contents = work.server, wanted(work)
         rows = {change.id: row for change in work.live(Kind.SHARE) if (row := self._share(work, change, contents))}
+        self._claim(work)
+        rows = {change.id: rows[change.id] for change in work.live(Kind.SHARE)}
         users = work.live(Kind.USER)
         if not (work.whole or rows or users or work.live(Kind.GROUP)):
             return
@@ -131,18 +133,24 @@ class ApplyStep:
             work.claims.release(DIRECTORY, str(change.resource.assigned["path"]), change.resource.uid)
 
     def _share(self, work: Work, change: Change, contents: Contents) -> Mapping[str, Any] | None:
-        """The share for the script, its directory claimed before it is made. Which directories existed before us is not
-        kept with the claim: those that we make carry the share's uid."""
+        """The share for the script."""
         share = change.resource
         try:
             section = shares.section(work.server, share, self._site)
             place = directory(work.server, share, contents)
-            if isinstance(share.spec.storage, DirectoryStorage):
-                work.claims.put(Claim(DIRECTORY, place["path"], share.uid))
         except PvesmbError as error:
             change.error = error
             return None
         return {"name": change.id, "params": section, "directory": place}
+
+    def _claim(self, work: Work) -> None:
+        """Claims the directories, before they are made. Which of them existed before us is not kept with the claim: those
+        that we make carry the share's uid."""
+        own = [c for c in work.live(Kind.SHARE) if isinstance(c.resource.spec.storage, DirectoryStorage)]
+        wanted = [Claim(DIRECTORY, str(change.resource.assigned["path"]), change.resource.uid) for change in own]
+        for change, claim in zip(own, work.claims.put_each(wanted), strict=True):
+            if isinstance(claim, PvesmbError):
+                change.error = claim
 
     def _removal(self, work: Work, change: Change, contents: Contents) -> Mapping[str, Any] | None:
         share, data = change.resource, "keep"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import JSON, Row, String, cast
 
-from services.core.codec import SPECS, decode, encode
+from services.core.codec import SPECS, decode_text, encode
 from services.core.domain.names import Kind, parse_name
 from services.core.domain.operation import Operation, OperationState, StepProgress, StepState, Verb
 from services.core.domain.resource import Condition, Resource, State
+from services.core.store.tables import resources
+
+#: What a resource is read from: JSON as text, so that equal text is decoded once.
+RESOURCE_COLUMNS = [cast(c, String).label(c.key) if isinstance(c.type, JSON) else c for c in resources.c]
 
 
 def resource_of(row: Row[Any]) -> Resource[Any]:
@@ -18,14 +23,14 @@ def resource_of(row: Row[Any]) -> Resource[Any]:
     return Resource(
         name=parse_name(row.name, kind),
         uid=row.uid,
-        spec=decode(SPECS[kind], row.spec),
+        spec=decode_text(SPECS[kind], row.spec),
         state=State(row.state),
         generation=row.generation,
         observed_generation=row.observed_generation,
         create_time=row.create_time,
         update_time=row.update_time,
-        assigned=row.assigned,
-        conditions=tuple(decode(Condition, item) for item in row.conditions),
+        assigned=json.loads(row.assigned),
+        conditions=decode_text(tuple[Condition, ...], row.conditions),
     )
 
 
@@ -112,4 +117,5 @@ class _Snapshot:
     """JSON that is read like a row."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        self.__dict__.update(data)
+        texts = {column.key: json.dumps(data[column.key]) for column in resources.c if isinstance(column.type, JSON)}
+        self.__dict__.update({**data, **texts})

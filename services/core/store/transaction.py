@@ -15,7 +15,14 @@ from services.core.domain.operation import Operation, OperationState, StepProgre
 from services.core.domain.resource import Resource, State
 from services.core.errors import AlreadyExists, NotFound, PreconditionFailed
 from services.core.steps import Claim, Contents
-from services.core.store.rows import operation_of, operation_values, resource_of, resource_values, steps_values
+from services.core.store.rows import (
+    RESOURCE_COLUMNS,
+    operation_of,
+    operation_values,
+    resource_of,
+    resource_values,
+    steps_values,
+)
 from services.core.store.tables import claims, counters, operations, requests, resources, secrets
 
 
@@ -28,7 +35,7 @@ class Transaction:
     # Resources
 
     def find(self, name: Name, *, lock: bool = False) -> Resource[Any] | None:
-        query = select(resources).where(
+        query = select(*RESOURCE_COLUMNS).where(
             resources.c.kind == name.kind.value, resources.c.parent == name.parent, resources.c.key == name.key
         )
         row = self._c.execute(query.with_for_update() if lock else query).first()
@@ -43,14 +50,14 @@ class Transaction:
         return found
 
     def by_uid(self, uid: str, *, lock: bool = False) -> Resource[Any] | None:
-        query = select(resources).where(resources.c.uid == uid)
+        query = select(*RESOURCE_COLUMNS).where(resources.c.uid == uid)
         row = self._c.execute(query.with_for_update() if lock else query).first()
         return resource_of(row) if row is not None else None
 
     def page(self, kind: Kind, parent: str, *, after: str, limit: int) -> list[Resource[Any]]:
         """The next resources of a collection after the one with the key `after`, by their keys."""
         query = (
-            select(resources)
+            select(*RESOURCE_COLUMNS)
             .where(resources.c.kind == kind.value, resources.c.parent == parent, resources.c.key > after)
             .order_by(resources.c.key)
             .limit(limit)
@@ -59,13 +66,13 @@ class Transaction:
 
     def servers(self) -> list[Resource[Any]]:
         """Every file server."""
-        query = select(resources).where(resources.c.kind == Kind.FILE_SERVER.value).order_by(resources.c.name)
+        query = select(*RESOURCE_COLUMNS).where(resources.c.kind == Kind.FILE_SERVER.value).order_by(resources.c.name)
         return [resource_of(row) for row in self._c.execute(query)]
 
     def members(self, server: Name, *kinds: Kind, lock: bool = False) -> list[Resource[Any]]:
         """What is in a file server, by kind and key."""
         query = (
-            select(resources)
+            select(*RESOURCE_COLUMNS)
             .where(resources.c.server == str(server), resources.c.kind.in_([kind.value for kind in kinds]))
             .order_by(resources.c.kind, resources.c.key)
         )
@@ -125,7 +132,9 @@ class Transaction:
         self._c.execute(update(resources).where(resources.c.operation.in_(ids)).values(operation=""))
 
     def occupied_by(self, operation: str) -> list[Resource[Any]]:
-        query = select(resources).where(resources.c.operation == operation).order_by(resources.c.kind, resources.c.key)
+        query = (
+            select(*RESOURCE_COLUMNS).where(resources.c.operation == operation).order_by(resources.c.kind, resources.c.key)
+        )
         return [resource_of(row) for row in self._c.execute(query)]
 
     def next_number(self, name: str, first: int) -> int:

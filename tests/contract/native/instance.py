@@ -13,8 +13,8 @@ from services.native.host import LocalHost
 from services.native.settings import NativeSettings
 from services.native.steps import InstanceStep
 from services.samba.instance import Server
+from tests.fakes import MemoryClaims
 from tests.unit.native import builders
-from tests.unit.native.builders import MemoryClaims
 
 CONF = """[global]
   server role = standalone server

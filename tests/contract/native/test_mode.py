@@ -23,8 +23,9 @@ from services.native.settings import NativeSettings
 from services.native.supervisor import Supervisor
 from services.samba.instance import Server
 from tests.contract.native.instance import Events, alive, pid, processes_of
+from tests.fakes import MemoryClaims
 from tests.unit.native import builders
-from tests.unit.native.builders import MIB, MemoryClaims
+from tests.unit.native.builders import MIB
 
 pytestmark = pytest.mark.root
 

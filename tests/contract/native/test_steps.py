@@ -20,8 +20,8 @@ from services.native.supervisor import Supervisor
 from services.samba.config import needs_restart
 from services.samba.instance import Server
 from tests.contract.native.instance import Events, alive, pid, prepare, processes_of, write_conf
+from tests.fakes import MemoryClaims
 from tests.unit.native import builders
-from tests.unit.native.builders import MemoryClaims
 
 pytestmark = pytest.mark.root
 

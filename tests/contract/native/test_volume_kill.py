@@ -20,8 +20,9 @@ from services.native.host import LocalHost
 from services.native.settings import NativeSettings
 from services.native.volume_step import VolumeStep
 from services.native.volumes import Volumes
+from tests.fakes import MemoryClaims
 from tests.unit.native import builders
-from tests.unit.native.builders import MIB, MemoryClaims
+from tests.unit.native.builders import MIB
 
 pytestmark = pytest.mark.root
 

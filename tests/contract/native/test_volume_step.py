@@ -18,8 +18,9 @@ from services.core.steps import Claim
 from services.native.settings import NativeSettings
 from services.native.volume_step import VolumeStep
 from services.native.volumes import Volumes
+from tests.fakes import MemoryClaims
 from tests.unit.native import builders
-from tests.unit.native.builders import MIB, MemoryClaims
+from tests.unit.native.builders import MIB
 
 pytestmark = pytest.mark.root
 

@@ -28,6 +28,7 @@ from services.samba.instance import Server
 from services.samba.layout import Layout
 from services.samba.observe import observe
 from services.samba.steps import ApplyStep, ConfigStep, ConfirmStep
+from tests.fakes import MemoryClaims
 from tests.unit.samba import builders
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -78,7 +79,7 @@ class Lab:
         self.base, self.site = base, dict(site or {})
         self.server = builders.server(**smb)
         self.recorder = RecordingHost()
-        self.claims = builders.MemoryClaims()
+        self.claims = MemoryClaims()
         self.contents: dict[tuple[Kind, str], Resource[Any]] = {}
         self.passwords: dict[str, str] = {}
         self.port = free_port(self.address)

@@ -11,35 +11,11 @@ from services.core.domain.names import Kind, Name
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource, State
 from services.core.domain.share import DirectoryStorage, ShareSpec, VolumeStorage
-from services.core.errors import PreconditionFailed
-from services.core.steps import Change, Claim, Claims, Contents, Work
+from services.core.steps import Change, Claims, Contents, Work
 from services.samba.instance import Server
+from tests.fakes import MemoryClaims
 
 MIB = 1024**2
-
-
-class MemoryClaims:
-    """`Claims` in memory, by the same rules."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], Claim] = {}
-
-    def get(self, kind: str, value: str) -> Claim | None:
-        return self.rows.get((kind, value))
-
-    def of(self, owner: str) -> Sequence[Claim]:
-        return [claim for claim in self.rows.values() if claim.owner == owner]
-
-    def put(self, claim: Claim) -> Claim:
-        standing = self.rows.setdefault((claim.kind, claim.value), claim)
-        if standing.owner != claim.owner:
-            raise PreconditionFailed(f"{claim.value} belongs to another")
-        return standing
-
-    def release(self, kind: str, value: str, owner: str) -> None:
-        standing = self.rows.get((kind, value))
-        if standing is not None and standing.owner == owner:
-            del self.rows[(kind, value)]
 
 
 def resource(name: Name, spec: Any, state: State, **assigned: Any) -> Resource[Any]:

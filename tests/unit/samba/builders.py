@@ -10,8 +10,6 @@ from services.core.domain.file_server import FileServerSpec, SmbSettings
 from services.core.domain.names import Kind, Name
 from services.core.domain.resource import Resource, State
 from services.core.domain.share import AccessLevel, AccessRule, PrincipalKind, ShareSpec
-from services.core.errors import PreconditionFailed
-from services.core.steps import Claim
 
 SERVER = Name("test", "files")
 
@@ -50,26 +48,3 @@ def rule(text: str) -> AccessRule:
 
 def rules(*texts: str) -> tuple[AccessRule, ...]:
     return tuple(rule(text) for text in texts)
-
-
-class MemoryClaims:
-    """`Claims`, kept in memory."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], Claim] = {}
-
-    def get(self, kind: str, value: str) -> Claim | None:
-        return self.rows.get((kind, value))
-
-    def of(self, owner: str) -> list[Claim]:
-        return [claim for claim in self.rows.values() if claim.owner == owner]
-
-    def put(self, claim: Claim) -> Claim:
-        standing = self.rows.setdefault((claim.kind, claim.value), claim)
-        if standing.owner != claim.owner:
-            raise PreconditionFailed(f"{claim.value} is claimed by another resource")
-        return standing
-
-    def release(self, kind: str, value: str, owner: str) -> None:
-        if (standing := self.get(kind, value)) is not None and standing.owner == owner:
-            del self.rows[kind, value]

@@ -8,6 +8,7 @@ from services.core.domain.operation import Verb
 from services.core.errors import LimitReached
 from services.core.steps import Change, Contents, Work
 from services.samba.accounts import group, passwd, wanted
+from tests.fakes import MemoryClaims
 from tests.unit.samba import builders
 from tests.unit.samba.test_config import LAYOUT
 
@@ -43,7 +44,7 @@ def test_what_is_wanted_after_a_change() -> None:
     carol = builders.user("carol", 900102)
     failed = Change(builders.user("dave", 900103), Verb.CREATE, error=LimitReached("no"))
     renamed = Change(builders.user("bob", 900101, full_name="Robert"), Verb.UPDATE)
-    work = Work(builders.server(), False, [Change(carol, Verb.CREATE), failed, renamed], CONTENTS, builders.MemoryClaims())
+    work = Work(builders.server(), False, [Change(carol, Verb.CREATE), failed, renamed], CONTENTS, MemoryClaims())
     after = wanted(work)
     assert [(user.name.last, user.spec.full_name) for user in after.users] == [
         ("alice", "Alice Ä."),
