@@ -15,6 +15,7 @@ from services.core.domain.operation import Operation, OperationState, StepProgre
 from services.core.domain.resource import Resource, State
 from services.core.errors import AlreadyExists, NotFound, PreconditionFailed
 from services.core.steps import Claim, Contents
+from services.core.store import statements as sql
 from services.core.store.rows import (
     RESOURCE_COLUMNS,
     operation_of,
@@ -35,10 +36,8 @@ class Transaction:
     # Resources
 
     def find(self, name: Name, *, lock: bool = False) -> Resource[Any] | None:
-        query = select(*RESOURCE_COLUMNS).where(
-            resources.c.kind == name.kind.value, resources.c.parent == name.parent, resources.c.key == name.key
-        )
-        row = self._c.execute(query.with_for_update() if lock else query).first()
+        values = {"kind": name.kind.value, "parent": name.parent, "key": name.key}
+        row = self._c.execute(sql.FIND_LOCKED if lock else sql.FIND, values).first()
         # The key finds what differs by case only; as a name that is somebody else.
         return resource_of(row) if row is not None and row.last == name.last else None
 
@@ -92,14 +91,14 @@ class Transaction:
         """Adds a resource; `AlreadyExists` if there is one of that name, or one that differs by case only."""
         try:
             with self._c.begin_nested():
-                self._c.execute(insert(resources).values(operation=operation, **resource_values(resource)))
+                self._c.execute(sql.INSERT_RESOURCE, {"operation": operation, **resource_values(resource)})
         except IntegrityError:
             name = resource.name
             raise AlreadyExists(f"{name} exists already", metadata={"name": str(name)}) from None
 
     def save(self, resource: Resource[Any]) -> None:
         """Writes every field of a resource that is there."""
-        self._c.execute(update(resources).where(resources.c.name == str(resource.name)).values(**resource_values(resource)))
+        self._c.execute(sql.SAVE_RESOURCE, {"this": str(resource.name), **resource_values(resource)})
 
     def drop(self, name: Name) -> None:
         """Forgets a resource. A user leaves its groups, a file server takes the checks with it that waited for it."""
@@ -119,8 +118,7 @@ class Transaction:
 
     def busy_with(self, name: Name) -> str:
         """Id of the operation that works on the resource; empty if none does."""
-        query = select(resources.c.operation).where(resources.c.name == str(name))
-        return self._c.execute(query).scalar() or ""
+        return self._c.execute(sql.BUSY_WITH, {"this": str(name)}).scalar() or ""
 
     def occupy(self, names: Sequence[Name], operation: str) -> None:
         """Marks what an operation works on; an empty id frees it."""
@@ -132,10 +130,7 @@ class Transaction:
         self._c.execute(update(resources).where(resources.c.operation.in_(ids)).values(operation=""))
 
     def occupied_by(self, operation: str) -> list[Resource[Any]]:
-        query = (
-            select(*RESOURCE_COLUMNS).where(resources.c.operation == operation).order_by(resources.c.kind, resources.c.key)
-        )
-        return [resource_of(row) for row in self._c.execute(query)]
+        return [resource_of(row) for row in self._c.execute(sql.OCCUPIED_BY, {"this": operation})]
 
     def next_number(self, name: str, first: int) -> int:
         """A number that this counter never gave before, `first` at the beginning."""
@@ -166,10 +161,10 @@ class Transaction:
     # Operations
 
     def add_operation(self, operation: Operation) -> None:
-        self._c.execute(insert(operations).values(lease_owner="", lease_until=0.0, **operation_values(operation)))
+        self._c.execute(sql.INSERT_OPERATION, {"lease_owner": "", "lease_until": 0.0, **operation_values(operation)})
 
     def operation(self, id: str) -> Operation | None:
-        row = self._c.execute(select(operations).where(operations.c.id == id)).first()
+        row = self._c.execute(sql.OPERATION, {"this": id}).first()
         return operation_of(row) if row is not None else None
 
     def save_operations(self, changed: Sequence[Operation]) -> None:
@@ -177,7 +172,7 @@ class Transaction:
             values = operation_values(operation)
             # A cancel that came meanwhile is not overwritten.
             del values["cancel_requested"]
-            self._c.execute(update(operations).where(operations.c.id == operation.id).values(**values))
+            self._c.execute(sql.SAVE_OPERATION, {"this": operation.id, **values})
 
     def save_steps(self, ids: Sequence[str], steps: Sequence[StepProgress]) -> None:
         """Gives these operations the same steps."""
@@ -252,17 +247,14 @@ class Transaction:
             start_time=operation.start_time or now,
             attempts=operation.attempts + 1,
         )
-        self._c.execute(
-            update(operations)
-            .where(operations.c.id == operation.id)
-            .values(
-                state=taken.state.value,
-                start_time=taken.start_time,
-                attempts=taken.attempts,
-                lease_owner=owner,
-                lease_until=now + seconds,
-            )
-        )
+        values = {
+            "state": taken.state.value,
+            "start_time": taken.start_time,
+            "attempts": taken.attempts,
+            "lease_owner": owner,
+            "lease_until": now + seconds,
+        }
+        self._c.execute(sql.SAVE_OPERATION, {"this": operation.id, **values})
         return taken
 
     def renew(self, ids: Sequence[str], owner: str, until: float) -> bool:
@@ -284,14 +276,13 @@ class Transaction:
 
     def request(self, request_id: str, now: float) -> tuple[str, str] | None:
         """Fingerprint and operation of an earlier request that has not expired."""
-        query = select(requests).where(requests.c.request_id == request_id, requests.c.expires > now)
-        row = self._c.execute(query).first()
+        row = self._c.execute(sql.REQUEST, {"this": request_id, "now": now}).first()
         return (row.fingerprint, row.operation) if row is not None else None
 
     def remember_request(self, request_id: str, fingerprint: str, operation: str, expires: float) -> None:
-        self._c.execute(delete(requests).where(requests.c.request_id == request_id))
+        self._c.execute(sql.DROP_REQUEST, {"this": request_id})
         values = {"request_id": request_id, "fingerprint": fingerprint, "operation": operation, "expires": expires}
-        self._c.execute(insert(requests).values(**values))
+        self._c.execute(sql.INSERT_REQUEST, values)
 
     def purge(self, *, ended_before: float, now: float) -> None:
         """Forgets operations that ended long ago and requests that expired."""
@@ -315,7 +306,7 @@ class Transaction:
     # Claims
 
     def claim(self, kind: str, value: str) -> Claim | None:
-        row = self._c.execute(select(claims).where(claims.c.kind == kind, claims.c.value == value)).first()
+        row = self._c.execute(sql.CLAIM, {"kind": kind, "value": value}).first()
         return Claim(row.kind, row.value, row.owner, row.facts) if row is not None else None
 
     def claims_of(self, owner: str) -> list[Claim]:
@@ -332,7 +323,7 @@ class Transaction:
         """See `Claims.put`."""
         try:
             with self._c.begin_nested():
-                self._c.execute(insert(claims).values(**asdict(claim)))
+                self._c.execute(sql.INSERT_CLAIM, asdict(claim))
             return claim
         except IntegrityError:
             standing = self.claim(claim.kind, claim.value)
