@@ -12,6 +12,9 @@ help: ## This list
 .make/apt: packaging/apt.txt
 	mkdir -p .make && packaging/apt-install $< && touch $@
 
+.make/apt-bench: packaging/apt-bench.txt .make/apt
+	packaging/apt-install $< && touch $@
+
 .make/venv: pyproject.toml clients/python/pyproject.toml packaging/requirements.lock .make/apt
 	test -x $(PY) || /usr/bin/python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r packaging/requirements.lock
@@ -42,7 +45,7 @@ faults: install ## Faults, load and fuzzing at full length; figures to docs/reli
 conformance: install ## smbtorture against our shares; figures to docs/reliability.md
 	$(PY) -m pytest tests/e2e/conformance --full --write docs/reliability.md $(ARGS)
 
-bench: install ## Measure, and write docs/benchmarks.md
+bench: install .make/apt-bench ## Measure, and write docs/benchmarks.md
 	$(PY) -m tests.bench --write docs/benchmarks.md
 
 quickstart: install ## Run the session of docs/quickstart.md, and write it anew

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from logging import getLogger
 
 import grpc
-import structlog
 from grpc_health.v1 import health_pb2
 from pvesmb.v1 import backend_pb2, backend_service_pb2, backend_service_pb2_grpc, common_pb2
 
@@ -22,7 +22,7 @@ _CHECK = "/grpc.health.v1.Health/Check"
 _SCOPE = "backends"
 _ASK_SECONDS = 2.0
 _PROBE_SECONDS = 5.0
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 _UNREACHABLE = common_pb2.Condition(
     type="Unreachable",

@@ -20,11 +20,11 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from logging import getLogger
 from typing import Any
 
 import grpc
 import grpc.aio
-import structlog
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from services.core.errors import BackendUnknown
@@ -33,7 +33,7 @@ from services.kit.config import Config, ConfigError, TlsConfig, parse_address, r
 from services.kit.listen import MESSAGE_MAX
 from services.kit.watch import Watched
 
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 _ID = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
 _LOOK_SECONDS = 1.0
 
@@ -205,11 +205,11 @@ class Backends:
             self._apply()
         except ConfigError as e:
             if self.problem != str(e):
-                _log.error("backends file not used, the former one stays in force", error=str(e))
+                _log.error("backends file not used, the former one stays in force", extra={"error": str(e)})
             self.problem = str(e)
         else:
             self.problem = ""
-            _log.info("backends file read", backends=sorted(self._by_id))
+            _log.info("backends file read", extra={"backends": sorted(self._by_id)})
 
     async def watch(self) -> None:
         """Looks at the file for ever; run it as a task."""

@@ -4,8 +4,9 @@ never by its address.
 
 from __future__ import annotations
 
+from logging import getLogger
+
 import grpc
-import structlog
 
 from gateway.backends import Backend, Reply
 from services.core.errors import BackendUnavailable, LimitReached, MethodUnknown, PvesmbError
@@ -13,7 +14,7 @@ from services.kit.status import unexpected
 
 #: The trailer of a rich error.
 DETAILS_KEY = "grpc-status-details-bin"
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 
 def typed(backend: Backend, answer: Reply) -> PvesmbError | None:
@@ -21,7 +22,7 @@ def typed(backend: Backend, answer: Reply) -> PvesmbError | None:
     metadata, code = {"backend": backend.id}, answer.code
     if code is grpc.StatusCode.UNAVAILABLE:
         backend.up = False
-        _log.warning("backend cannot be reached", backend=backend.id, details=answer.details)
+        _log.warning("backend cannot be reached", extra={"backend": backend.id, "details": answer.details})
         return BackendUnavailable(f"backends/{backend.id} cannot be reached", metadata=metadata)
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return MethodUnknown(f"backends/{backend.id} does not have this method", metadata=metadata)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from logging import getLogger
 from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
@@ -28,7 +28,7 @@ from services.kit.status import from_status
 #: Longest wait for one backend, so that one that hangs does not hold up the others; less when the caller has less time.
 _DEADLINE = 10.0
 _SHARE_OF_TIME = 0.8
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 
 @dataclass
@@ -129,7 +129,9 @@ class FanOut:
             return _Page(backend)
         if answer.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED) and error is not None:
             return _Page(backend, error=error)
-        _log.warning("backend left out of a list", backend=backend.id, code=answer.code.name, details=answer.details)
+        _log.warning(
+            "backend left out of a list", extra={"backend": backend.id, "code": answer.code.name, "details": answer.details}
+        )
         return _Page(backend, unreachable=True)
 
     async def _merge(self, question: _Question, answers: Sequence[_Page]) -> Any:

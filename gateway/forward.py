@@ -13,7 +13,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway.backends import Backend, Backends, Metadata, Reply
@@ -23,6 +22,7 @@ from gateway.router import EVERY, Method, backend_of
 from services.core.errors import PreconditionFailed
 from services.kit import identity
 from services.kit.calls import go_name
+from services.kit.logging import bound_fields
 from services.kit.middleware import REQUEST_ID_KEY
 
 FORWARDED_KEY = "x-pvesmb-forwarded"
@@ -179,7 +179,7 @@ def outgoing(received: Iterable[tuple[str, str | bytes]]) -> Metadata:
 def own_metadata() -> Metadata:
     """What says to a backend that the gateway calls, and on whose behalf."""
     caller = identity.current()
-    request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
+    request_id = bound_fields().get("request_id", "")
     who = [(identity.PRINCIPAL_KEY, caller.principal), (identity.ROLE_KEY, caller.role.name.lower())]
     return [*who, (FORWARDED_KEY, "1"), (REQUEST_ID_KEY, request_id)]
 

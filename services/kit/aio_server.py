@@ -8,11 +8,11 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 from typing import Protocol
 
 import grpc
 import grpc.aio
-import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
@@ -28,7 +28,7 @@ from services.kit.server import health_service_names
 
 #: Adds servicers and handlers and returns the full names of the services that reflection shall show.
 Register = Callable[[grpc.aio.Server], Sequence[str]]
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 
 @dataclass
@@ -123,10 +123,10 @@ async def serve(service: str, drain_seconds: float, begin: Callable[[], Awaitabl
     """Serves what `begin` starts until SIGTERM or SIGINT, then drains as the threaded twin does, and returns 0."""
     async with _stop_signal() as asked:
         running = await begin()
-        _log.info("ready", process=service, listen=running.targets)
+        _log.info("ready", extra={"of": service, "listen": running.targets})
         notify("READY=1")
         await asked()
-        _log.info("stopping", drain_seconds=drain_seconds)
+        _log.info("stopping", extra={"drain_seconds": drain_seconds})
         notify("STOPPING=1")
         await running.stop(drain_seconds)
     return 0

@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from logging import getLogger
 
 import grpc
-import structlog
 from grpc_health.v1 import health, health_pb2
 
 from services.core.errors import LimitReached
 
 Check = Callable[[], None]
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 
 class BoundedHealth(health.HealthServicer):  # type: ignore[misc]
@@ -75,9 +75,9 @@ class Monitor:
         begun = {name: self._begin(name, check) for name, check in self.checks.items()}
         failing = {name: reason for name, run in begun.items() if (reason := self._end(name, run))}
         for name in failing.keys() - self._failing.keys():
-            _log.warning("health check fails", check=name, reason=failing[name])
+            _log.warning("health check fails", extra={"check": name, "reason": failing[name]})
         for name in self._failing.keys() - failing.keys():
-            _log.info("health check is well again", check=name)
+            _log.info("health check is well again", extra={"check": name})
         self._failing = failing
         if not self._stopped.is_set():
             self.report(not failing)

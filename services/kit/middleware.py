@@ -12,14 +12,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from services.core.errors import PvesmbError, Unauthenticated
-from services.kit import identity, policy
+from services.kit import identity, logging, policy
 from services.kit.calls import Call, Failed, Middleware, go_name
 from services.kit.identity import Role
 from services.kit.status import to_status, unexpected
@@ -27,8 +27,8 @@ from services.kit.tokens import Tokens
 
 REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_log = structlog.get_logger("rpc")
-_audit = structlog.get_logger("audit")
+_log = getLogger("rpc")
+_audit = getLogger("audit")
 
 ResourceOf = Callable[[str, object], str]
 
@@ -69,7 +69,7 @@ def logged(access: Access, resource: ResourceOf) -> Middleware:
     def around(call: Call) -> Iterator[None]:
         given = call.peer.metadata.get(REQUEST_ID_KEY, "")
         request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with logging.bound(request_id=request_id):
             begin, error = time.monotonic(), None
             try:
                 yield
@@ -81,11 +81,10 @@ def logged(access: Access, resource: ResourceOf) -> Middleware:
                 who = call.identity
                 principal, role = (who.principal, who.role.name.lower()) if who else ("", "")
                 code = go_name(call.code(error))
-                method = call.method[:200]
-                _log.info("call", method=method, code=code, seconds=seconds, principal=principal)
+                told = {"method": call.method[:200], "code": go_name(call.code(error)), "principal": principal}
+                _log.info("call", extra={**told, "seconds": seconds})
                 if policy.mutates(access.roles, call.method):
-                    name = _name(resource, call)
-                    _audit.info("audit", method=method, resource=name, principal=principal, role=role, code=code)
+                    _audit.info("audit", extra={**told, "role": role, "resource": _name(resource, call)})
 
     return around
 
@@ -157,7 +156,7 @@ def secured(access: Access) -> Middleware:
         identity.set_current(call.identity)
         principal = call.identity.principal if call.identity else ""
         try:
-            with structlog.contextvars.bound_contextvars(principal=principal):
+            with logging.bound(principal=principal):
                 yield
         finally:
             identity.set_current(None)

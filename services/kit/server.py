@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from logging import getLogger
 
 import grpc
-import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
@@ -29,7 +29,7 @@ from services.kit.tokens import Tokens
 
 #: Adds servicers and returns the full names of their services.
 Register = Callable[[grpc.Server], Sequence[str]]
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 
 def _nothing() -> None:
@@ -118,11 +118,11 @@ def serve(
     with _signals(asked), ExitStack() as stack:
         stack.callback(on_stop)  # also when the start fails, since what it ends may run already
         running = start(config, register=register, checks=checks, registry=registry, roles=roles)
-        _log.info("ready", process=service, listen=running.targets)
+        _log.info("ready", extra={"of": service, "listen": running.targets})
         on_ready()
         notify("READY=1")
         asked.wait()
-        _log.info("stopping", drain_seconds=config.drain_seconds)
+        _log.info("stopping", extra={"drain_seconds": config.drain_seconds})
         notify("STOPPING=1")
         on_drain()
         running.stop(config.drain_seconds)
@@ -151,5 +151,5 @@ def _leave_stuck_threads() -> None:
     for thread in stuck:
         thread.join(0.5)
     if any(t.is_alive() for t in stuck):
-        _log.warning("calls did not end in their grace time", threads=[t.name for t in stuck if t.is_alive()])
+        _log.warning("calls did not end in their grace time", extra={"threads": [t.name for t in stuck if t.is_alive()]})
         os._exit(0)

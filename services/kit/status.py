@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from logging import getLogger
 
-import structlog
 from google.protobuf import any_pb2, message
 from google.rpc import error_details_pb2, status_pb2
 
@@ -15,7 +15,7 @@ DOMAIN = "pvesmb"
 _DETAILS_MAX = 5000
 _TEXT_MAX = 1000
 
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 
 def to_status(error: PvesmbError) -> status_pb2.Status:
@@ -65,7 +65,7 @@ def from_status(status: status_pb2.Status) -> PvesmbError | None:
 def unexpected(error: BaseException) -> Internal:
     """An error of ours for a fault of ours: the log gets the stack, the caller only the id under which it stands there."""
     incident = uuid.uuid4().hex[:12]
-    _log.error("unexpected error", incident=incident, exc_info=error)
+    _log.error("unexpected error", exc_info=error, extra={"incident": incident})
     return Internal.of(incident)
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from logging import getLogger
 from pathlib import Path
 from typing import cast
 
 import grpc
-import structlog
 
 from services.kit.config import ConfigError, TlsConfig
 from services.kit.watch import Watched
 
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 
 def read_files(tls: TlsConfig) -> tuple[bytes, bytes, bytes]:
@@ -52,9 +52,9 @@ def server_credentials(tls: TlsConfig, *, client_certificates: bool) -> grpc.Ser
         try:
             configuration = _configuration(tls, client_certificates)
         except ConfigError as e:
-            _log.error("new certificate not used, the former one stays in force", error=str(e))
+            _log.error("new certificate not used, the former one stays in force", extra={"error": str(e)})
             return None
-        _log.info("certificate replaced", file=tls.cert_file)
+        _log.info("certificate replaced", extra={"file": tls.cert_file})
         return configuration
 
     fetcher = cast(

@@ -14,9 +14,9 @@ import hashlib
 import hmac
 import re
 import threading
+from logging import getLogger
 from typing import Literal
 
-import structlog
 from pydantic import Field, ValidationError
 
 from services.kit.config import Config, ConfigError, read_toml
@@ -24,7 +24,7 @@ from services.kit.watch import Watched
 
 #: Names of callers: they go from the gateway to backends as metadata, and into logs.
 PRINCIPAL = re.compile(r"[A-Za-z0-9._@:-]{1,80}\Z")
-_log = structlog.get_logger(__name__)
+_log = getLogger(__name__)
 
 
 class _Token(Config):
@@ -74,6 +74,6 @@ class Tokens:
             try:
                 self._tokens = _parse(self._path)
             except ConfigError as e:
-                _log.error("tokens file not used, the former one stays in force", error=str(e))
+                _log.error("tokens file not used, the former one stays in force", extra={"error": str(e)})
             else:
-                _log.info("tokens file read", tokens=len(self._tokens))
+                _log.info("tokens file read", extra={"tokens": len(self._tokens)})

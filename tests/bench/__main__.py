@@ -5,133 +5,68 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
-import pvesmb
+from tests.bench import calls, files, shares
+from tests.bench.measuring import Row, resident_mib
+from tests.e2e.native import NativeDeployment
 
-CLONE = Path(__file__).resolve().parents[2]
-SERVER = "backends/native/fileServers/files"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    figure: str
+MARK, END = "<!-- measured -->\n", "<!-- end -->"
 
 
-@contextmanager
-def product() -> Iterator[Path]:
-    """The stack, in a state directory of its own."""
-    with tempfile.TemporaryDirectory(prefix="pvesmb-bench-") as base:
-        os.chmod(base, 0o755)
-        state = Path(base) / "var"
-        command = [sys.executable, "-m", "packaging.stack"]
-        subprocess.run([*command, "run", "--detach", "--state", state], cwd=CLONE, check=True, stdout=subprocess.DEVNULL)
-        try:
-            yield state
-        finally:
-            subprocess.run([*command, "stop", "--state", state], cwd=CLONE, check=True)
+def measure(times: int, many: int, mib: int) -> Iterator[Row]:
+    """Each on processes that have done nothing else, but for those that want to know what a create costs."""
+    with _product() as deployment:
+        deployment.new_server()
+        yield Row("resident memory of an idle gateway", "≤ 70 MiB", _memory(deployment.gateway.pid))
+        yield Row("resident memory of an idle native backend", "≤ 90 MiB", _memory(deployment.native.pid))
+        row, create_ms = shares.create(deployment, times)
+        yield row
+        yield from calls.hop(deployment, times * 20, create_ms)
+    with _product() as deployment:
+        yield shares.create_many(deployment, many)
+    with _product() as deployment:
+        yield calls.lists(deployment, times * 3)
+    with _product() as deployment:
+        yield from files.throughput(deployment, mib, rounds=9)
 
 
-def median_ms(work: Callable[[int], object], times: int) -> float:
-    """Median of so many runs, in milliseconds; the first is not counted."""
-    taken = []
-    for i in range(times + 1):
-        begun = time.perf_counter()
-        work(i)
-        taken.append((time.perf_counter() - begun) * 1000)
-    return statistics.median(taken[1:])
+def _product() -> closing[NativeDeployment]:
+    deployment = NativeDeployment()
+    deployment.running()
+    return closing(deployment)
 
 
-def resident_mib(pid_file: Path) -> float:
-    """Resident memory of a process."""
-    for line in Path(f"/proc/{pid_file.read_text().strip()}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmRSS")
+def _memory(pid: int) -> str:
+    return f"**{resident_mib(pid):.0f} MiB**"
 
 
-def measure(state: Path, times: int) -> list[Row]:
-    idle = {name: resident_mib(state / "run" / f"{name}.pid") for name in ("gateway", "native")}
-    [conf] = (state / "native" / "servers").glob("*/smb.conf")
-    with (
-        pvesmb.Client(f"unix:{state}/run/gateway.sock") as client,
-        pvesmb.Client(f"unix:{state}/run/native.sock") as direct,
-    ):
-
-        def create(i: int) -> None:
-            client.shares.create(SERVER, f"bench{i}").result(timeout=60)
-
-        def by_hand(i: int) -> None:
-            command = ["net", "-s", str(conf), "conf", "addshare", f"hand{i}", "/tmp"]
-            subprocess.run(command, check=True, capture_output=True)
-
-        hand = median_ms(by_hand, times)
-        ours = median_ms(create, times)
-        handles = []
-        begun = time.perf_counter()
-        handles = [client.shares.create(SERVER, f"many{i}") for i in range(times)]
-        for handle in handles:
-            handle.result(timeout=120)
-        together = (time.perf_counter() - begun) * 1000 / times
-        name = f"{SERVER}/shares/bench0"
-        through = median_ms(lambda _: client.shares.get(name), 500)
-        straight = median_ms(lambda _: direct.shares.get(name), 500)
-    return [
-        Row(
-            "create a share through the gateway, call to confirmed, p50, over one `net conf addshare`",
-            f"{ours / hand:.2f} ({ours:.0f} ms / {hand:.0f} ms)",
-        ),
-        Row(
-            f"{times} shares asked for at once, per share, over one `net conf addshare`",
-            f"{together / hand:.2f} ({together:.0f} ms / {hand:.0f} ms)",
-        ),
-        Row(
-            "`GetShare` through the gateway over direct, p50",
-            f"{through / straight:.2f} ({through:.2f} ms / {straight:.2f} ms)",
-        ),
-        Row("gateway hop (the difference) over a confirmed create", f"{(through - straight) / ours:.2%}"),
-        Row("resident memory of an idle gateway", f"{idle['gateway']:.0f} MiB"),
-        Row("resident memory of an idle native backend", f"{idle['native']:.0f} MiB"),
-    ]
-
-
-def page(rows: list[Row], times: int) -> str:
-    """The document."""
+def written(document: str, rows: list[Row]) -> str:
+    """The document with a new table: everything between the marks."""
     smbd = subprocess.run(["smbd", "-V"], capture_output=True, text=True, check=True).stdout.strip()
-    table = "\n".join(f"| {row.what} | {row.figure} |" for row in rows)
-    return f"""# Benchmarks
-
-Made by `make bench` ({times} repetitions, medians; Samba: {smbd}; Python {platform.python_version()};
-{os.cpu_count()} cores). Client, gateway, backend and smbd share the machine: read the ratios, not the milliseconds.
-
-| what | measured |
-|---|---|
-{table}
-"""
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Samba {smbd.removeprefix('Version ')}"
+    table = "".join(f"| {row.what} | {row.limit} | {row.measured} |\n" for row in rows)
+    before, _, rest = document.partition(MARK)
+    return f"{before}{MARK}| {machine} | must reach | measured |\n|---|---|---|\n{table}{END}{rest.partition(END)[2]}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--times", type=int, default=30, help="repetitions")
-    parser.add_argument("--write", type=Path, help="file to write instead of standard output")
+    parser.add_argument("--times", type=int, default=50, help="repetitions of what is measured one by one")
+    parser.add_argument("--many", type=int, default=1000, help="shares that are made by many clients")
+    parser.add_argument("--mib", type=int, default=1024, help="size of the file that is read and written")
+    parser.add_argument("--write", type=Path, help="document whose table is replaced")
     arguments = parser.parse_args()
-    with product() as state:
-        text = page(measure(state, arguments.times), arguments.times)
+    rows = []
+    for row in measure(arguments.times, arguments.many, arguments.mib):
+        print(f"{row.what}: {row.measured}, must reach {row.limit}", file=sys.stderr, flush=True)
+        rows.append(row)
     if arguments.write:
-        arguments.write.write_text(text)
-    else:
-        print(text)
+        arguments.write.write_text(written(arguments.write.read_text(), rows))
 
 
 if __name__ == "__main__":

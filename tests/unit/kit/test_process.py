@@ -103,19 +103,20 @@ def test_systemd_is_told(place: Path) -> None:
 
 
 _LOGS = """
-import logging, structlog
-from services.kit.logging import setup
+import logging
+from services.kit.logging import bound, setup
 setup("unit", "info")
-structlog.contextvars.bind_contextvars(request_id="r1")
-structlog.get_logger("a").info("one", password="hunter2", deep={"Token": "hunter2", "list": [{"secret": "hunter2"}]})
-logging.getLogger("b").info("two %s", "x")
-logging.getLogger("proxmoxer.core").info("POST password=hunter2")
-logging.getLogger("smbprotocol.session").info("hunter2")
-structlog.get_logger("a").debug("hunter2")
-try:
-    1 / 0
-except ZeroDivisionError:
-    structlog.get_logger("a").exception("three")
+with bound(request_id="r0"), bound(request_id="r1"):
+    deep = {"Token": "hunter2", "list": [{"secret": "hunter2"}]}
+    logging.getLogger("a").info("one", extra={"password": "hunter2", "deep": deep})
+    logging.getLogger("b").info("two %s", "x")
+    logging.getLogger("proxmoxer.core").info("POST password=hunter2")
+    logging.getLogger("smbprotocol.session").info("hunter2")
+    logging.getLogger("a").debug("hunter2")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        logging.getLogger("a").exception("three")
 """
 
 

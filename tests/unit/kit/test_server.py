@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import threading
 import urllib.request
@@ -14,14 +13,12 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 from pvesmb.v1 import user_service_pb2
-from structlog.testing import capture_logs
 
 from services.core.errors import InvalidField, MethodUnknown, PreconditionFailed, PvesmbError
 from services.kit import metrics, server
@@ -30,6 +27,7 @@ from services.kit.health import Check
 from services.kit.identity import Identity, Role
 from services.kit.policy import ROLES
 from services.kit.status import from_status
+from tests.logs import captured
 from tests.unit.kit import echo
 from tests.unit.kit.echo import Echo, Ping, call
 
@@ -103,14 +101,14 @@ def test_errors_are_typed_for_every_kind(place: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [m[0] for m in echo.METHODS])
 def test_unexpected_error_shows_only_an_incident(place: Path, kind: str) -> None:
-    with serving(place, Echo()) as channel, capture_logs() as logs:
+    with serving(place, Echo()) as channel, captured() as logs:
         error = _provoke(channel, kind, b"bug")
         assert error.code() is grpc.StatusCode.INTERNAL
         assert "hunter2" not in str(error)
         known = error_of(error)
     assert known is not None
     incidents = [line for line in logs if line.get("incident") == known.metadata["incident"]]
-    assert "hunter2" in str(incidents[0]["exc_info"])
+    assert "hunter2" in str(incidents[0]["exception"])
 
 
 @pytest.mark.parametrize("kind", [m[0] for m in echo.METHODS])
@@ -232,7 +230,7 @@ def test_audit_line_without_body(place: Path) -> None:
 
     path = f"unix:{place}/s.sock"
     config = ServerConfig(listen=[path])
-    with capture_logs() as logs:
+    with captured() as logs:
         running = server.start(config, register=register, checks={}, registry=CollectorRegistry())
         with grpc.insecure_channel(path) as channel, pytest.raises(grpc.RpcError):
             request = user_service_pb2.ResetPasswordRequest(name=name, password="hunter2").SerializeToString()
@@ -320,22 +318,11 @@ def test_metrics_endpoint(place: Path) -> None:
 
 
 def test_request_id_is_taken_over_or_made(place: Path) -> None:
-    # Logs are captured through the standard form here, since capture_logs sees no context variables.
-    lines: list[str] = []
-
-    def keep(_logger: Any, _method: str, event: Any) -> str:
-        lines.append(json.dumps(event))
-        return ""
-
-    structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
-    try:
-        with serving(place, Echo()) as channel:
-            call(channel, "Unary")(Ping(), metadata=[("x-request-id", "abc-1")])
-            call(channel, "Unary")(Ping(), metadata=[("x-request-id", "not fit ")])
-            _until(lambda: len([1 for x in lines if '"call"' in x]) == 2)
-    finally:
-        structlog.reset_defaults()
-    ids = [json.loads(x)["request_id"] for x in lines if '"call"' in x]
+    with captured() as lines, serving(place, Echo()) as channel:
+        call(channel, "Unary")(Ping(), metadata=[("x-request-id", "abc-1")])
+        call(channel, "Unary")(Ping(), metadata=[("x-request-id", "not fit ")])
+        _until(lambda: len([1 for line in lines if line["event"] == "call"]) == 2)
+    ids = [line["request_id"] for line in lines if line["event"] == "call"]
     assert ids[0] == "abc-1"
     assert len(ids[1]) == 32
 

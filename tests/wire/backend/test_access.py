@@ -10,12 +10,12 @@ import grpc
 import pytest
 from google.longrunning import operations_pb2
 from pvesmb.v1 import user_pb2, user_service_pb2
-from structlog.testing import capture_logs
 
 from services.core.errors import SambaUnavailable
 from services.kit.identity import Role
 from services.kit.policy import ROLES
 from services.wire.register import SERVICES
+from tests.logs import captured
 from tests.wire.backend.backend import BACKEND, SERVER, Backend, new_user, refused
 from tests.wire.backend.test_requests import CHANGES, prepared
 
@@ -98,7 +98,7 @@ def test_passwords_are_seen_by_the_mode_alone(backend: Backend, caplog: pytest.L
     """Not in an answer, an error, a log line, nor in a file of the store, be it while they wait or afterwards."""
     caplog.set_level(logging.DEBUG)
     answers: list[Any] = []
-    with capture_logs() as lines:
+    with captured() as lines:
         backend.ready()
         gate = backend.hold("apply")
         request_id = "0b9e5b5c-6d6e-4f0e-8f5c-2f6f3f5d8a11"

@@ -13,12 +13,12 @@ import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pvesmb.v1 import file_server_service_pb2, file_server_service_pb2_grpc, share_service_pb2, share_service_pb2_grpc
-from structlog.testing import capture_logs
 
 from services.core.errors import PvesmbError, RoleNotSufficient, Unauthenticated
 from services.kit import pki, tls
 from services.kit.config import TlsConfig
 from services.kit.identity import Identity, Role
+from tests.logs import captured
 from tests.wire.gateway.domain import Domain
 from tests.wire.gateway.stack import Stack, error_of
 
@@ -217,7 +217,7 @@ async def test_backend_over_mutual_tls_with_rotation(stack: Stack) -> None:
 
 async def test_audit_says_who_did_what(stack: Stack) -> None:
     world = Tls(stack)
-    with capture_logs() as logs:
+    with captured() as logs:
         await world.start()
         channel = world.by_certificate(Role.OPERATOR)
         await _call(channel, "get")

@@ -1,0 +1,129 @@
+"""Reading and writing over a share of ours, against the same smbd with stock settings and the same level of security."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pvesmb
+
+from tests.bench.measuring import Row, ratio, seconds
+from tests.e2e.deployment import MIB, password, user_rule, users
+from tests.e2e.native import PORT, NativeDeployment, free_address
+from tests.e2e.waiting import until
+
+USER = "ann"
+#: Where it keeps its things, whom it lets in, and the three settings that make up the level of security: Samba's defaults
+#: for the rest.
+STOCK = """
+[global]
+  server min protocol = SMB3
+  server signing = required
+  server smb encrypt = desired
+  smb ports = {port}
+  interfaces = {address}/8
+  bind interfaces only = yes
+  disable netbios = yes
+  private dir = {base}/private
+  state directory = {base}/state
+  lock directory = {base}/lock
+  cache directory = {base}/cache
+  pid directory = {base}/pid
+  ncalrpc dir = {base}/ncalrpc
+  log file = {base}/smbd.log
+  passdb backend = tdbsam:{base}/private/passdb.tdb
+[files]
+  path = {base}/files
+  read only = no
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A share, as smbclient reaches it."""
+
+    address: str
+    share: str
+
+    def run(self, command: str, login: str) -> float:
+        argv = [
+            "smbclient",
+            f"//{self.address}/{self.share}",
+            "-p",
+            str(PORT),
+            "-s",
+            "/dev/null",
+            "-A",
+            login,
+            "-c",
+            command,
+        ]
+        return seconds(lambda: subprocess.run(argv, check=True, capture_output=True))
+
+
+def throughput(deployment: NativeDeployment, mib: int, rounds: int) -> list[Row]:
+    """Medians of rounds in which the two take turns, each beginning every other round."""
+    with tempfile.TemporaryDirectory(prefix="pvesmb-bench-", dir="/dev/shm") as memory:
+        source, login = Path(memory, "source"), Path(memory, "login")
+        with open(source, "wb") as file:
+            for _ in range(mib):
+                file.write(os.urandom(MIB))
+        login.write_text(f"username={USER}\npassword={password(USER)}\n")
+        server = deployment.new_server(users=users(USER), shares={"files": pvesmb.Share(access=[user_rule(USER)])})
+        with stock(deployment) as theirs:
+            targets = {"ours": Target(server.endpoint[0], "files"), "stock": theirs}
+            taken: dict[tuple[str, str], list[float]] = {}
+            for i in range(rounds + 1):
+                for name in sorted(targets, reverse=bool(i % 2)):
+                    commands = {"write": f"put {source} f", "read": "get f /dev/null", "delete": "del f"}
+                    for what, command in commands.items():
+                        took = targets[name].run(command, str(login))
+                        if i:
+                            taken.setdefault((what, name), []).append(took)
+                    os.sync()
+    speed = {key: mib / statistics.median(values) for key, values in taken.items()}
+    size = f"{mib / 1024:g} GiB"
+    return [
+        ratio(
+            f"sequential {what} of {size} over our share, over stock smbd", 0.97,
+            speed[what, "ours"], speed[what, "stock"], "MiB/s", least=True,
+        )
+        for what in ("write", "read")
+    ]  # fmt: skip
+
+
+@contextmanager
+def stock(deployment: NativeDeployment) -> Iterator[Target]:
+    """An smbd that is not ours, beside ours. Its one user is seen by nss_wrapper(1), as ours are."""
+    base, address = deployment.state / "stock", free_address()
+    for name in ("private", "state", "lock", "cache", "pid", "ncalrpc", "files"):
+        (base / name).mkdir(parents=True, exist_ok=True)
+    os.chmod(base / "files", 0o777)
+    (base / "passwd").write_text(f"{Path('/etc/passwd').read_text()}{USER}:x:72001:72001::/:/bin/false\n")
+    (base / "group").write_text(f"{Path('/etc/group').read_text()}{USER}:x:72001:\n")
+    conf = base / "smb.conf"
+    conf.write_text(STOCK.format(base=base, address=address, port=PORT))
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": "libnss_wrapper.so",
+        "NSS_WRAPPER_PASSWD": str(base / "passwd"),
+        "NSS_WRAPPER_GROUP": str(base / "group"),
+    }
+    twice = f"{password(USER)}\n" * 2
+    add = ["smbpasswd", "-c", str(conf), "-a", "-s", USER]
+    subprocess.run(add, input=twice, env=environment, check=True, capture_output=True, text=True)
+    argv = ["smbd", "--foreground", "--no-process-group", "-s", str(conf)]
+    with open(base / "out", "wb") as log:
+        process = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        until((base / "pid" / "smbd.pid").exists, "stock smbd")
+        yield Target(address, "files")
+    finally:
+        process.terminate()
+        process.wait()
