@@ -80,7 +80,6 @@ def logged(access: Access, resource: ResourceOf) -> Middleware:
                 seconds = round(time.monotonic() - begin, 6)
                 who = call.identity
                 principal, role = (who.principal, who.role.name.lower()) if who else ("", "")
-                code = go_name(call.code(error))
                 told = {"method": call.method[:200], "code": go_name(call.code(error)), "principal": principal}
                 _log.info("call", extra={**told, "seconds": seconds})
                 if policy.mutates(access.roles, call.method):

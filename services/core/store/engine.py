@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.core.errors import PreconditionFailed, StorageFull
+from services.core.store.migrate import migrate
 from services.core.store.transaction import Transaction
 
 #: How SQLite and PostgreSQL say that there is no space left.
@@ -88,12 +89,8 @@ class Store:
             ) from None
 
     def _migrate(self) -> None:
-        # Imported here: alembic costs 10 MiB of memory, needed only where the schema is not current.
-        from services.core.store.migrate import is_current, upgrade
-
         with self._engine.begin() as connection:
-            if not is_current(connection):
-                upgrade(connection)
+            migrate(connection)
 
 
 def _engine(url: str | object, *, embedded: bool) -> Engine:

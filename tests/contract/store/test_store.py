@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine
 
 from services.core.domain.account import UserSpec
 from services.core.domain.file_server import FileServerSpec
@@ -21,7 +23,7 @@ from services.core.domain.share import AccessLevel, AccessRule, PrincipalKind, S
 from services.core.errors import AlreadyExists, NotFound, PreconditionFailed, StorageFull
 from services.core.steps import Claim
 from services.core.store import Store
-from services.core.store.migrate import HEAD
+from services.core.store.migrate import HEAD, migrate, upgrade
 from services.core.store.tables import metadata
 from services.core.worker import batch_length
 
@@ -194,11 +196,17 @@ def test_old_operations_are_purged_and_running_ones_are_not(store: Store) -> Non
         assert tx.operation(running.id) is not None
 
 
-def test_the_migrations_make_exactly_the_tables(store: Store) -> None:
-    with store._engine.connect() as connection:
+@pytest.mark.parametrize("make", [upgrade, migrate])
+def test_the_migrations_make_exactly_the_tables(store_url: str, make: Callable[[Connection], None]) -> None:
+    """One after the other, and all at once in an empty database."""
+    engine = create_engine(store_url)
+    with engine.begin() as connection:
+        make(connection)
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, metadata) == []
         assert context.get_current_revision() == HEAD
+    engine.dispose()
+    Store(store_url).close()
 
 
 def test_opening_again_finds_everything(store_url: str) -> None:
