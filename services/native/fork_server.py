@@ -20,6 +20,8 @@ END_SECONDS = 2.0
 #: nss_wrapper(1) reads its settings once, at the first fork at the latest. So it is given names without a directory, and
 #: each child goes to the directory where its files have these names.
 PRELOADED = {"LD_PRELOAD": NSS_WRAPPER, "NSS_WRAPPER_PASSWD": "passwd", "NSS_WRAPPER_GROUP": "group"}
+#: Without it Python asks for it when it starts, where there is no such file yet.
+HOME = {"HOME": "/"}
 
 
 class ForkServer:
@@ -68,10 +70,8 @@ class ForkServer:
 
     def _ask(self, environment: Mapping[str, str], fds: Sequence[int]) -> tuple[int, int] | None:
         """Pid and pidfd of a new child; none if there was no answer. Such a child would do nothing: its input is empty."""
-        if self._connection is None:
-            self._open()
-        assert self._connection is not None
         with contextlib.suppress(OSError):
+            self._connection = self._connection or self._open()
             socket.send_fds(self._connection, [json.dumps(environment).encode()], fds)
             answer, received, _, _ = socket.recv_fds(self._connection, 64, 1)
             if answer and received:
@@ -80,15 +80,16 @@ class ForkServer:
         self._drop()
         return None
 
-    def _open(self) -> None:
+    def _open(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connection = ours
         with theirs:
             self._process = subprocess.Popen(
                 [*self._program, "serve"], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
-                cwd="/", env=ENVIRONMENT | PRELOADED, start_new_session=True,
+                cwd="/", env=ENVIRONMENT | HOME | PRELOADED, start_new_session=True,
             )  # fmt: skip
         ours.settimeout(START_SECONDS)
-        self._connection = ours
+        return ours
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -67,6 +67,7 @@ def become(environment: dict[str, str], fds: list[int]) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os.write(status, bytes([code]))
         os._exit(code)
 
