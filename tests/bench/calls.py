@@ -80,7 +80,7 @@ def lists(deployment: NativeDeployment, times: int) -> Row:
 def _multiply(deployment: NativeDeployment, server: Server, count: int) -> None:
     """Copies the one share in the store, past the service: Samba would take minutes for so many."""
     with closing(sqlite3.connect(deployment.native_dir / "store.db")) as store, store:
-        cursor = store.execute("SELECT * FROM resources WHERE server = ? AND kind = 'share'", [server.name])
+        cursor = store.execute("SELECT * FROM resources WHERE server = ? AND kind = 'shares'", [server.name])
         columns = [column[0] for column in cursor.description]
         row = dict(zip(columns, cursor.fetchone(), strict=True))
         marks = ", ".join(f":{column}" for column in columns)

@@ -86,7 +86,6 @@ def throughput(deployment: NativeDeployment, mib: int, rounds: int) -> list[Row]
                         took = targets[name].run(command, str(login))
                         if i:
                             taken.setdefault((what, name), []).append(took)
-                    os.sync()
     speed = {key: mib / statistics.median(values) for key, values in taken.items()}
     size = f"{mib / 1024:g} GiB"
     return [
@@ -120,9 +119,10 @@ def stock(deployment: NativeDeployment) -> Iterator[Target]:
     subprocess.run(add, input=twice, env=environment, check=True, capture_output=True, text=True)
     argv = ["smbd", "--foreground", "--no-process-group", "-s", str(conf)]
     with open(base / "out", "wb") as log:
-        process = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # At its end smbd ends its whole process group.
+        process = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
     try:
-        until((base / "pid" / "smbd.pid").exists, "stock smbd")
+        until((base / "pid" / "smbd.pid").exists, f"stock smbd; see {base}/out", 10)
         yield Target(address, "files")
     finally:
         process.terminate()
