@@ -85,7 +85,7 @@ class FileCreation:
 
     force_user: str = ""
     force_group: str = ""
-    create_mask: str = "0660"
+    create_mask: str = "0770"
     directory_mask: str = "2770"
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ def test_create_gives_defaults(backend: Backend) -> None:
     assert share.browseable
     assert share.guest_access == common_pb2.GUEST_ACCESS_NONE
     assert share.directory == share_pb2.DirectoryStorage(mode="2770")
-    assert share.file_creation == share_pb2.FileCreation(create_mask="0660", directory_mask="2770")
+    assert share.file_creation == share_pb2.FileCreation(create_mask="0770", directory_mask="2770")
     assert not share.access
     assert backend.get_share("Data") == share
     assert metadata(operation).target == DATA

@@ -50,7 +50,7 @@ def test_a_field_that_is_named_and_unset_is_cleared(backend: Backend) -> None:
     assert (share.comment, dict(share.labels), share.browseable) == ("", {}, True)
     assert not share.access and not share.hosts_allow and not share.smb_options
     assert share.guest_access == common_pb2.GUEST_ACCESS_NONE
-    assert share.file_creation == share_pb2.FileCreation(create_mask="0660", directory_mask="2770")
+    assert share.file_creation == share_pb2.FileCreation(create_mask="0770", directory_mask="2770")
 
 
 def test_a_nested_path_leaves_its_neighbours(backend: Backend) -> None:
@@ -62,7 +62,7 @@ def test_a_nested_path_leaves_its_neighbours(backend: Backend) -> None:
     )
     assert share.file_creation == share_pb2.FileCreation(force_user="anna", create_mask="0640", directory_mask="0700")
     share = updated(backend, "file_creation.create_mask")
-    assert share.file_creation == share_pb2.FileCreation(force_user="anna", create_mask="0660", directory_mask="0700")
+    assert share.file_creation == share_pb2.FileCreation(force_user="anna", create_mask="0770", directory_mask="0700")
 
 
 @pytest.mark.parametrize("paths", [(), ("*",)])
