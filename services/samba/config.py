@@ -55,9 +55,12 @@ def parameters(
         "printing": "bsd",
         "printcap name": "/dev/null",
         "disable spoolss": "yes",
-        # What Windows expects to be kept with files: attributes and inheritance flags as extended attributes. NT ACLs are
-        # mapped to POSIX ACLs; vfs_acl_xattr(8) would keep them whole, but needs security.* attributes, which an
-        # unprivileged container cannot write, and sets aside the masks of new files.
+        # What Windows expects to be kept with files: attributes and inheritance flags as extended attributes. Windows'
+        # permissions are mapped to POSIX ACLs. vfs_acl_xattr(8) would keep them whole, but what a user makes is then his
+        # alone, or, with `ignore system acls`, `rw` for everybody whatever the share's masks say. vfs_streams_xattr(8)
+        # would keep alternate streams, but of a few KiB on ext4, 64 KiB on XFS: a larger one fails, where a client that is
+        # told of no streams puts it into a file. (All measured, Samba 4.17.12.) A site can have both by `share_options`:
+        # docs/ARCHITECTURE.md, "Permissions".
         "store dos attributes": "yes",
         "ea support": "yes",
         "map acl inherit": "yes",

@@ -59,6 +59,13 @@ def test_levels(server: Server, deployment: NativeDeployment) -> None:
     assert server.smb("cat", "levels", "ls").status == DENIED
 
 
+def test_users_work_on_what_others_have_made(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("text")
+    assert server.smb("ann", "plain", "mkdir desk; cd desk; put note; mkdir drawer", directory=str(tmp_path)).ok
+    assert server.smb("cat", "plain", "cd desk; get note read; put note; cd drawer; put note", directory=str(tmp_path)).ok
+    assert server.smb("ben", "plain", "cd desk; rm note; cd drawer; rm note; cd ..; rmdir drawer").ok
+
+
 def test_deny_wins(server: Server) -> None:
     assert server.smb("ann", "deny", "mkdir a").ok
     assert server.smb("cat", "deny", "mkdir c").ok

@@ -164,6 +164,6 @@ def test_owners_and_modes_of_new_files(lab: Lab) -> None:
         return found.st_uid, found.st_gid, f"{found.st_mode & 0o7777:o}"
 
     alice, users, owner, team = 900100, 900000, 900109, 900201
-    assert [seen(p) for p in ("plain/f", "plain/d")] == [(alice, users, "660"), (alice, users, "2770")]
+    assert [seen(p) for p in ("plain/f", "plain/d")] == [(alice, users, "760"), (alice, users, "2770")]
     assert [seen(p) for p in ("masks/f", "masks/d")] == [(alice, users, "640"), (alice, users, "2750")]
     assert seen("forced/f") == (owner, team, "600")
