@@ -1,7 +1,8 @@
 """How much of the tests runs, and where their figures go.
 
 `--full` runs what is too long for every day: `make faults` and `make conformance` ask for it. Tests note what they have
-seen with `figures`; `--write DOCUMENT` puts it into the document, if every test passed.
+seen with `figures`; `--write DOCUMENT` puts it into the document, if every test passed. `--seed` makes tests that choose at
+random choose otherwise; they print it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pvesmb")
     group.addoption("--full", action="store_true", help="also what is too long for every run")
     group.addoption("--write", type=Path, metavar="DOCUMENT", help="write the figures into this document")
+    group.addoption("--seed", type=int, default=1, metavar="NUMBER", help="what random choices follow from (default: 1)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,3 +43,9 @@ def full(request: pytest.FixtureRequest) -> bool:
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Takes what a test has counted or measured, for the document."""
     return request.config.stash[_FIGURES]
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """What all random choices of a test follow from."""
+    return int(request.config.getoption("--seed"))

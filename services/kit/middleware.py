@@ -18,7 +18,7 @@ import grpc
 from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from services.core.errors import PvesmbError, Unauthenticated
+from services.core.errors import MethodUnknown, PvesmbError, Unauthenticated
 from services.kit import identity, logging, policy
 from services.kit.calls import Call, Failed, Middleware, go_name
 from services.kit.identity import Role
@@ -125,6 +125,7 @@ def typed_errors(call: Call) -> Iterator[None]:
     """Only the errors of our tree reach a caller; the text of any other would be a leak.
 
     What a handler has settled by `context.abort` passes: sync gRPC raises a bare Exception then, aio an AbortError.
+    Generated code raises NotImplementedError in a method that a servicer leaves out (List of gRPC's asynchronous health).
     """
     try:
         yield
@@ -132,6 +133,10 @@ def typed_errors(call: Call) -> Iterator[None]:
         raise Failed(to_status(e)) from e
     except grpc.aio.AbortError:
         raise
+    except NotImplementedError as e:
+        if call.own_code() is not grpc.StatusCode.UNIMPLEMENTED:
+            raise Failed(to_status(unexpected(e))) from e
+        raise Failed(to_status(MethodUnknown(f"{call.method} is not served here"))) from e
     except Exception as e:
         if type(e) is Exception and not e.args and call.own_code() is not None:
             raise

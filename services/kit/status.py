@@ -11,9 +11,10 @@ from google.rpc import error_details_pb2, status_pb2
 from services.core.errors import REASONS, Code, Internal, PvesmbError, Violation
 
 DOMAIN = "pvesmb"
-#: Details travel base64-encoded in one trailer; gRPC's receivers take 8 KiB of metadata and then refuse the whole reply.
+#: Details travel base64-encoded in one trailer, and the message in another; gRPC's receivers take 8 KiB of metadata, and
+#: make RESOURCE_EXHAUSTED of a reply with more.
 _DETAILS_MAX = 5000
-_TEXT_MAX = 1000
+_TEXT_MAX = 700
 
 _log = getLogger(__name__)
 
@@ -76,4 +77,11 @@ def _add(status: status_pb2.Status, detail: message.Message) -> None:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT_MAX else text[: _TEXT_MAX - 1] + "…"
+    """The text, or as much of it as makes so many bytes where gRPC sends it: percent-encoded, three for each byte of what
+    is not printable ASCII."""
+    room = _TEXT_MAX
+    for at, character in enumerate(text):
+        room -= 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode(errors="replace"))
+        if room < 0:
+            return text[: max(at - 1, 0)] + "…"
+    return text

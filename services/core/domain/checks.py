@@ -44,7 +44,7 @@ def octal_mode(field: str, text: str) -> None:
 def addresses(field: str, values: Sequence[str]) -> None:
     for i, value in enumerate(values):
         try:
-            ipaddress.ip_address(value)
+            ipaddress.ip_address(_without_zone(value))
         except ValueError:
             raise InvalidField.of(f"{field}[{i}]", f"{value!r} is not an IP address") from None
 
@@ -52,11 +52,18 @@ def addresses(field: str, values: Sequence[str]) -> None:
 def networks(field: str, values: Sequence[str]) -> None:
     for i, value in enumerate(values):
         try:
-            ipaddress.ip_network(value, strict=True)
+            ipaddress.ip_network(_without_zone(value), strict=True)
         except ValueError:
             raise InvalidField.of(f"{field}[{i}]", f"{value!r} is not an IP address or network") from None
     if len(set(values)) != len(values):
         raise InvalidField.of(field, "must not name an address twice")
+
+
+def _without_zone(value: str) -> str:
+    """The value, or `ValueError`: in a zone (`fe80::1%eth0`) ipaddress lets everything pass, line ends included."""
+    if "%" in value:
+        raise ValueError(value)
+    return value
 
 
 def within(field: str, value: int, least: int, most: int) -> None:

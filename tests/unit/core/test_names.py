@@ -110,6 +110,8 @@ def test_ids_that_file_servers_may_not_have(id: str) -> None:
         ("workgroup", lambda: SmbSettings(workgroup="x" * 16)),
         ("allow_guests", lambda: SmbSettings(encryption=Demand.REQUIRED, allow_guests=True)),
         ("listen_addresses[0]", lambda: NativeDeployment(("fe80::1%eth0%",))),
+        ("listen_addresses[0]", lambda: NativeDeployment(("fe80::1%x\ninclude = /etc/passwd",))),
+        ("hosts_allow[0]", lambda: ShareSpec(hosts_allow=("fe80::1%x 0.0.0.0/0",))),
         ("listen_addresses[1]", lambda: NativeDeployment(("::1", "127.0.0.1/8"))),
         ("port", lambda: NativeDeployment(port=65536)),
         ("full_name", lambda: UserSpec("a,b")),

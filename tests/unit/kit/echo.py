@@ -126,6 +126,11 @@ class Echo:
             raise InvalidField.of("data", "is bad")
         if request.data == b"bug":
             raise ValueError("the password is hunter2")
+        if request.data == b"left out":  # as generated code does it
+            context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+            raise NotImplementedError("Method not implemented!")
+        if request.data == b"unfinished":
+            raise NotImplementedError
         if request.data.startswith(b"abort:"):
             context.abort(grpc.StatusCode[request.data[6:].decode()], "plain")
 

@@ -20,7 +20,7 @@ from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 from pvesmb.v1 import user_service_pb2
 
-from services.core.errors import InvalidField, MethodUnknown, PreconditionFailed, PvesmbError
+from services.core.errors import Internal, InvalidField, MethodUnknown, PreconditionFailed, PvesmbError
 from services.kit import metrics, server
 from services.kit.config import ConfigError, ServerConfig
 from services.kit.health import Check
@@ -116,6 +116,12 @@ def test_abort_by_a_handler_passes(place: Path, kind: str) -> None:
     with serving(place, Echo()) as channel:
         error = _provoke(channel, kind, b"abort:OUT_OF_RANGE")
         assert (error.code(), error.details()) == (grpc.StatusCode.OUT_OF_RANGE, "plain")
+
+
+def test_a_method_that_the_servicer_leaves_out(place: Path) -> None:
+    with serving(place, Echo()) as channel:
+        assert isinstance(error_of(_provoke(channel, "Unary", b"left out")), MethodUnknown)
+        assert isinstance(error_of(_provoke(channel, "Unary", b"unfinished")), Internal)
 
 
 def test_unknown_method(place: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from pvesmb.v1 import errors_pb2
@@ -43,6 +45,18 @@ def test_details_fit_into_a_trailer() -> None:
     back = from_status(status)
     assert back is not None
     assert back.violations[0].subject == "field0"
+
+
+@pytest.mark.parametrize("letter", ["x", "%", "é", "\n", "💣"])
+@pytest.mark.parametrize("kind", [InvalidField, PreconditionFailed])
+def test_an_error_about_a_long_text_fits_into_what_a_receiver_takes(kind: type[PvesmbError], letter: str) -> None:
+    """8 KiB, of which gRPC's own trailers and ours need some."""
+    text = letter * 20_000
+    status = to_status(kind(text, help=text, metadata={"a": text, "b": text}, violations=[Violation(text, text)] * 9))
+    message = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in status.message.encode())
+    details = len(base64.b64encode(status.SerializeToString()))
+    assert message + details < 8192 - 512
+    assert status.message.startswith(letter) and status.message.endswith("…")
 
 
 def test_foreign_status_is_no_error_of_ours() -> None:

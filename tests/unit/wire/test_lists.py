@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.core.domain.names import Kind, Name
+from services.core.domain.resource import Resource, State
+from services.core.domain.share import ShareSpec
 from services.core.errors import InvalidField, PageTokenInvalid
 from services.kit.pages import page_size
-from services.wire.lists import Position, after, after_number, fill, parse_filter
+from services.wire.lists import MAX_FILTER, Position, after, after_number, fill, parse_filter
 
 
 @given(st.lists(st.integers(0, 99), unique=True), st.integers(1, 7), st.integers(1, 5))
@@ -73,3 +76,40 @@ def test_a_filter_is_parsed_or_refused(text: str) -> None:
         parse_filter(text)
     except InvalidField as error:
         assert error.violations[0].subject == "filter"
+
+
+@pytest.mark.parametrize(
+    ("text", "fit"),
+    [
+        ("", True),
+        (" state = READY ", True),
+        ("state=READY", True),
+        ("state = DEGRADED", False),
+        ('labels.team = "a AND b" AND state = READY', True),
+        ('labels.team = "a AND b"\tAND\nlabels.x = y', False),
+        ("labels.a/b.c = AND AND state = READY", True),
+    ],
+)
+def test_filters(text: str, fit: bool) -> None:
+    labels = {"team": "a AND b", "a/b.c": "AND"}
+    share = Resource(Name("b", "fs", Kind.SHARE, "s"), "u", ShareSpec(labels=labels), State.READY, 1, 1, 0.0, 0.0)
+    assert parse_filter(text)(share) is fit
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AND",
+        "a = b",
+        "state = READY AND",
+        "state = READY AND ",
+        "state = READYAND x",
+        'state = "READY"AND state = READY',
+        "state = READY OR state = READY",
+        'labels.a = "',
+        "state = READY" + " " * MAX_FILTER,
+    ],
+)
+def test_no_filters(text: str) -> None:
+    with pytest.raises(InvalidField):
+        parse_filter(text)
