@@ -7,7 +7,7 @@ import re
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -53,9 +53,15 @@ class Record:
         for name, pid in self.pids.items():
             self.seen.setdefault(name, []).append((time.monotonic() - self._begun, look(pid)))
 
-    def median(self, name: str, value: Callable[[Vitals], int], since: float, until: float) -> float:
-        """Of one figure within a stretch of time."""
-        return statistics.median(value(vitals) for at, vitals in self.seen[name] if since <= at < until)
+    def in_last(self, seconds: float, name: str) -> Mapping[str, tuple[float, float]]:
+        """Medians of each figure of a process in the first and in the last quarter of so many seconds before the end."""
+        end = self.seen[name][-1][0]
+        quarters = (end - seconds, end - seconds * 3 / 4), (end - seconds / 4, end)
+        early, late = ([v for at, v in self.seen[name] if begin <= at <= until] for begin, until in quarters)
+        return {
+            what: (statistics.median(getattr(v, what) for v in early), statistics.median(getattr(v, what) for v in late))
+            for what in ("files", "threads", "resident")
+        }
 
 
 @contextmanager
@@ -75,14 +81,3 @@ def recording(pids: Mapping[str, int], every: float = 0.5) -> Iterator[Record]:
     finally:
         done.set()
         thread.join()
-
-
-def growth(record: Record, name: str, stretches: Sequence[tuple[float, float]]) -> Mapping[str, tuple[float, float]]:
-    """Each figure of a process in two stretches of time."""
-    figures: Mapping[str, Callable[[Vitals], int]] = {
-        "files": lambda v: v.files,
-        "threads": lambda v: v.threads,
-        "resident": lambda v: v.resident,
-    }
-    first, last = stretches
-    return {what: (record.median(name, of, *first), record.median(name, of, *last)) for what, of in figures.items()}
