@@ -60,7 +60,7 @@ class Record:
         early, late = ([v for at, v in self.seen[name] if begin <= at <= until] for begin, until in quarters)
         return {
             what: (statistics.median(getattr(v, what) for v in early), statistics.median(getattr(v, what) for v in late))
-            for what in ("files", "threads", "resident")
+            for what in ("files", "store_files", "threads", "resident")
         }
 
 
