@@ -49,10 +49,13 @@ def decode(kind: type[T], data: Any) -> T:
     return typing.cast(T, _decode(kind, data))
 
 
+_KEPT_LENGTH = 4096
+
+
 def decode_text(kind: Any, text: str) -> Any:
     """`decode` of JSON text. The same text gives the same object, which nobody may change: reading a file server of a
-    thousand shares is mostly this."""
-    return _decode_text(kind, text)
+    thousand shares is mostly this. What is large is not kept: two thousand such would fill the memory."""
+    return _decode_text(kind, text) if len(text) <= _KEPT_LENGTH else _decode(kind, json.loads(text))
 
 
 @lru_cache(maxsize=2048)

@@ -22,7 +22,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 #: Long enough for every call that does not wait for something by its nature.
 PLAIN_SECONDS = 20.0
 #: Calls that last as long as they are let.
-LONG_SECONDS = 0.3
+LONG_SECONDS = 0.25
 LONG = {"/google.longrunning.Operations/WaitOperation", "/grpc.health.v1.Health/Watch"}
 #: More metadata than any receiver takes (8 KiB is the default of gRPC).
 HUGE_METADATA = 70_000
