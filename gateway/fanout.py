@@ -23,6 +23,7 @@ from gateway.failures import DETAILS_KEY
 from gateway.router import EVERY, Method
 from services.core.errors import InvalidField, NotFound, PvesmbError
 from services.kit import pages
+from services.kit.calls import malformed
 from services.kit.status import from_status
 
 #: Longest wait for one backend, so that one that hangs does not hold up the others; less when the caller has less time.
@@ -170,7 +171,7 @@ def _parse(method: Method, request: bytes) -> Any:
     try:
         message.ParseFromString(request)
     except DecodeError:
-        raise InvalidField.of(method.field, "the request is not a message of this method") from None
+        raise malformed() from None
     return message
 
 

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from services.core.errors import InvalidField
+from services.kit.calls import malformed
 
 #: Metadata that names the backend of a method whose request does not.
 BACKEND_KEY = "x-pvesmb-backend"
@@ -161,7 +162,7 @@ def _parse(method: Method, request: bytes) -> str:
     try:
         message.ParseFromString(request)
     except DecodeError:
-        raise InvalidField.of(method.field, "the request is not a message of this method") from None
+        raise malformed() from None
     for part in method.field.split("."):
         message = getattr(message, part)
     return str(message)

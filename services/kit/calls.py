@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc
 from google.rpc import status_pb2
 
+from services.core.errors import InvalidField
 from services.kit.identity import Identity, Peer
 
 
@@ -30,7 +31,8 @@ class Call:
     #: Whether the server has such a method. Others share one label, since callers choose their names.
     known: bool
     peer: Peer
-    #: The message of a call with a unary request (raw bytes where the server does not decode), else None.
+    #: The message of a call with a unary request (raw bytes where the server does not decode); None of a stream, and of one
+    #: that is refused.
     request: object
     #: The status that the handler has set itself, by `set_code` or `abort`; None if none.
     own_code: Callable[[], grpc.StatusCode | None]
@@ -65,6 +67,11 @@ def go_name(code: grpc.StatusCode) -> str:
     if code is grpc.StatusCode.OK:
         return "OK"
     return "Canceled" if code is grpc.StatusCode.CANCELLED else code.name.title().replace("_", "")
+
+
+def malformed() -> InvalidField:
+    """The error for bytes that are no message of the method."""
+    return InvalidField.of("request", "is not a message of this method")
 
 
 @contextlib.contextmanager

@@ -1,18 +1,25 @@
-"""Puts the middlewares around every handler: one adapter for `grpc.server`, one for `grpc.aio`, all four kinds of calls."""
+"""Puts the middlewares around every handler: one adapter for `grpc.server`, one for `grpc.aio`, all four kinds of calls.
+
+A single request is decoded here and not by gRPC, whose own answer to bytes that are no such message is INTERNAL, and to a
+large one a status without details: within the middlewares both are refused like every other mistake of a caller.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from services.core.errors import MethodUnknown
-from services.kit.calls import Call, Failed, Middleware, around, to_code
+from services.core.errors import LimitReached, MethodUnknown, PvesmbError
+from services.kit.calls import Call, Failed, Middleware, around, malformed, to_code
 from services.kit.identity import Peer
+from services.kit.listen import MESSAGE_MAX
 
 _KINDS = {
     (False, False): "unary",
@@ -23,6 +30,7 @@ _KINDS = {
 
 #: Handlers have one shape in each runtime, whatever the messages: (request or iterator, context) -> response or iterator.
 _Handle = Callable[[Any, Any], Any]
+_Decode = Callable[[bytes], Any]
 
 
 def _peer(context: Any) -> Peer:
@@ -49,14 +57,42 @@ def _wrap(handler: Any, method: str, one: Callable[..., _Handle], many: Callable
     if handler is None:
         return grpc.stream_stream_rpc_method_handler(many(method, "bidi_stream", None))
     kind = _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
-    codecs = handler.request_deserializer, handler.response_serializer
+    decode, encode = handler.request_deserializer, handler.response_serializer
     if kind == "unary":
-        return grpc.unary_unary_rpc_method_handler(one(method, kind, handler.unary_unary), *codecs)
+        return grpc.unary_unary_rpc_method_handler(one(method, kind, handler.unary_unary, decode), None, encode)
     if kind == "client_stream":
-        return grpc.stream_unary_rpc_method_handler(one(method, kind, handler.stream_unary), *codecs)
+        return grpc.stream_unary_rpc_method_handler(one(method, kind, handler.stream_unary), decode, encode)
     if kind == "server_stream":
-        return grpc.unary_stream_rpc_method_handler(many(method, kind, handler.unary_stream), *codecs)
-    return grpc.stream_stream_rpc_method_handler(many(method, kind, handler.stream_stream), *codecs)
+        return grpc.unary_stream_rpc_method_handler(many(method, kind, handler.unary_stream, decode), None, encode)
+    return grpc.stream_stream_rpc_method_handler(many(method, kind, handler.stream_stream), decode, encode)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a caller has sent: `for_handler` is the message, or the iterator of a stream."""
+
+    for_handler: Any
+    single: object = None
+    refusal: PvesmbError | None = None
+
+    def checked(self) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.for_handler
+
+
+def _given(kind: str, request: Any, decode: _Decode | None) -> _Given:
+    if kind not in ("unary", "server_stream"):
+        return _Given(request)
+    if len(request) > MESSAGE_MAX:
+        text = f"the request has {len(request)} bytes; at most {MESSAGE_MAX} are served"
+        help = "Send less at once, such as fewer first shares and users of a file server."
+        return _Given(None, refusal=LimitReached(text, help=help))
+    try:
+        message = decode(request) if decode is not None else request
+    except DecodeError:
+        return _Given(None, refusal=malformed())
+    return _Given(message, message)
 
 
 class SyncInterceptor(grpc.ServerInterceptor):
@@ -70,21 +106,23 @@ class SyncInterceptor(grpc.ServerInterceptor):
         handler = continuation(handler_call_details)
         return _wrap(handler, method, self._one, self._many)
 
-    def _one(self, method: str, kind: str, inner: _Handle) -> _Handle:
+    def _one(self, method: str, kind: str, inner: _Handle, decode: _Decode | None = None) -> _Handle:
         def handle(request: Any, context: Any) -> Any:
-            call = _call(method, kind, True, request, context, _gone(context))
+            given = _given(kind, request, decode)
+            call = _call(method, kind, True, given.single, context, _gone(context))
             with _answer(context), around(self._middlewares, call):
-                return inner(request, context)
+                return inner(given.checked(), context)
 
         return handle
 
-    def _many(self, method: str, kind: str, inner: _Handle | None) -> _Handle:
+    def _many(self, method: str, kind: str, inner: _Handle | None, decode: _Decode | None = None) -> _Handle:
         def handle(request: Any, context: Any) -> Iterator[Any]:
-            call = _call(method, kind, inner is not None, request, context, _gone(context))
+            given = _given(kind, request, decode)
+            call = _call(method, kind, inner is not None, given.single, context, _gone(context))
             with _answer(context), around(self._middlewares, call):
                 if inner is None:
                     raise _unknown(method)
-                yield from inner(request, context)
+                yield from inner(given.checked(), context)
 
         return handle
 
@@ -98,22 +136,25 @@ class AioInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         return _wrap(await continuation(handler_call_details), handler_call_details.method, self._one, self._many)
 
-    def _one(self, method: str, kind: str, inner: _Handle) -> _Handle:
+    def _one(self, method: str, kind: str, inner: _Handle, decode: _Decode | None = None) -> _Handle:
         async def handle(request: Any, context: Any) -> Any:
+            given = _given(kind, request, decode)
+            call = _call(method, kind, True, given.single, context, _gone_aio(context))
             async with _answer_aio(context):
-                with around(self._middlewares, _call(method, kind, True, request, context, _gone_aio(context))):
-                    return await inner(request, context)
+                with around(self._middlewares, call):
+                    return await inner(given.checked(), context)
 
         return handle
 
-    def _many(self, method: str, kind: str, inner: _Handle | None) -> _Handle:
+    def _many(self, method: str, kind: str, inner: _Handle | None, decode: _Decode | None = None) -> _Handle:
         async def handle(request: Any, context: Any) -> None:
-            call = _call(method, kind, inner is not None, request, context, _gone_aio(context))
+            given = _given(kind, request, decode)
+            call = _call(method, kind, inner is not None, given.single, context, _gone_aio(context))
             async with _answer_aio(context):
                 with around(self._middlewares, call):
                     if inner is None:
                         raise _unknown(method)
-                    result = inner(request, context)
+                    result = inner(given.checked(), context)
                     if hasattr(result, "__aiter__"):
                         async for response in result:
                             await context.write(response)
@@ -126,8 +167,7 @@ class AioInterceptor(grpc.aio.ServerInterceptor):
 def _call(
     method: str, kind: str, known: bool, request: Any, context: Any, gone: Callable[[], grpc.StatusCode | None]
 ) -> Call:
-    single = request if kind in ("unary", "server_stream") else None
-    return Call(method, kind, known, _peer(context), single, lambda: _own_code(context), gone)
+    return Call(method, kind, known, _peer(context), request, lambda: _own_code(context), gone)
 
 
 def _gone(context: Any) -> Callable[[], grpc.StatusCode | None]:

@@ -12,12 +12,16 @@ import grpc
 from services.kit.config import Address, ConfigError, ListenConfig, parse_address
 from services.kit.tls import server_credentials
 
+#: Largest message that is served.
 MESSAGE_MAX = 4 * 1024 * 1024
+#: Largest request that is taken in at all. Of a larger one gRPC itself says no more than "larger than max"; one between the
+#: two is read, and refused with what to do (`interceptors`).
+RECEIVE_MAX = 2 * MESSAGE_MAX
 
 #: Without so_reuseport 0 a second server on the same port starts without a word and takes half of the connections.
 SERVER_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MESSAGE_MAX),
+    ("grpc.max_receive_message_length", RECEIVE_MAX),
     ("grpc.max_send_message_length", MESSAGE_MAX),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
