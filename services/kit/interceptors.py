@@ -1,7 +1,7 @@
 """Puts the middlewares around every handler: one adapter for `grpc.server`, one for `grpc.aio`, all four kinds of calls.
 
-A single request is decoded here and not by gRPC, whose own answer to bytes that are no such message is INTERNAL, and to a
-large one a status without details: within the middlewares both are refused like every other mistake of a caller.
+Requests are decoded here and not by gRPC, whose own answer to bytes that are no such message is INTERNAL, and to a large
+one a status without details: within the middlewares both are refused like every other mistake of a caller.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def _wrap(handler: Any, method: str, one: Callable[..., _Handle], many: Callable
     if kind == "unary":
         return grpc.unary_unary_rpc_method_handler(one(method, kind, handler.unary_unary, decode), None, encode)
     if kind == "client_stream":
-        return grpc.stream_unary_rpc_method_handler(one(method, kind, handler.stream_unary), decode, encode)
+        return grpc.stream_unary_rpc_method_handler(one(method, kind, handler.stream_unary, decode), None, encode)
     if kind == "server_stream":
         return grpc.unary_stream_rpc_method_handler(many(method, kind, handler.unary_stream, decode), None, encode)
-    return grpc.stream_stream_rpc_method_handler(many(method, kind, handler.stream_stream), decode, encode)
+    return grpc.stream_stream_rpc_method_handler(many(method, kind, handler.stream_stream, decode), None, encode)
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,33 @@ class _Given:
 
 def _given(kind: str, request: Any, decode: _Decode | None) -> _Given:
     if kind not in ("unary", "server_stream"):
-        return _Given(request)
-    if len(request) > MESSAGE_MAX:
-        text = f"the request has {len(request)} bytes; at most {MESSAGE_MAX} are served"
-        help = "Send less at once, such as fewer first shares and users of a file server."
-        return _Given(None, refusal=LimitReached(text, help=help))
+        return _Given(_each_async(request, decode) if hasattr(request, "__aiter__") else _each(request, decode))
     try:
-        message = decode(request) if decode is not None else request
-    except DecodeError:
-        return _Given(None, refusal=malformed())
+        message = _message(request, decode)
+    except PvesmbError as refusal:
+        return _Given(None, refusal=refusal)
     return _Given(message, message)
+
+
+def _message(raw: bytes, decode: _Decode | None) -> Any:
+    if len(raw) > MESSAGE_MAX:
+        text = f"the request has {len(raw)} bytes; at most {MESSAGE_MAX} are served"
+        help = "Send less at once, such as fewer first shares and users of a file server."
+        raise LimitReached(text, help=help)
+    try:
+        return decode(raw) if decode is not None else raw
+    except DecodeError:
+        raise malformed() from None
+
+
+def _each(requests: Iterator[bytes], decode: _Decode | None) -> Iterator[Any]:
+    for raw in requests:
+        yield _message(raw, decode)
+
+
+async def _each_async(requests: AsyncIterator[bytes], decode: _Decode | None) -> AsyncIterator[Any]:
+    async for raw in requests:
+        yield _message(raw, decode)
 
 
 class SyncInterceptor(grpc.ServerInterceptor):

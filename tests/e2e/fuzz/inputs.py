@@ -10,7 +10,6 @@ from typing import Any
 
 import pvesmb
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
-from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from tests.e2e.deployment import CANARY, user_rule
@@ -41,18 +40,6 @@ class Input:
     @property
     def path(self) -> str:
         return f"/{self.method.containing_service.full_name}/{self.method.name}"
-
-    @property
-    def malformed(self) -> bool:
-        """Whether the bytes are no message of the method."""
-        try:
-            self.message()
-        except DecodeError:
-            return True
-        return False
-
-    def message(self) -> Any:
-        return GetMessageClass(self.method.input_type).FromString(self.body)
 
     def __str__(self) -> str:
         """What it takes to make the call again; for `cases`."""

@@ -75,6 +75,12 @@ def test_an_error_that_repeats_a_long_text(channel: grpc.Channel, server: Server
         assert code == "INVALID_ARGUMENT" and details.startswith("share.")
 
 
+def test_a_stream_of_bytes_that_are_no_messages(channel: grpc.Channel, server: Server) -> None:
+    """Of a stream gRPC decoded them itself, and called its failure ours."""
+    code, _ = refusal(channel, "grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo", b"\x22\x16")
+    assert code == "INVALID_ARGUMENT"
+
+
 def test_a_method_that_is_declared_and_not_served(channel: grpc.Channel, server: Server) -> None:
     """The gateway's health service has no List; calling it was a fault of ours."""
     code, _ = refusal(channel, "grpc.health.v1.Health", "List", health_pb2.HealthListRequest())

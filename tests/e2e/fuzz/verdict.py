@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 
 from services.core.errors import REASONS
-from services.kit.listen import MESSAGE_MAX
+from services.kit.listen import RECEIVE_MAX
 from tests.e2e.deployment import CANARY
 from tests.e2e.fuzz.inputs import HUGE_METADATA, PLAIN_SECONDS, Input
 from tests.e2e.fuzz.values import is_secret, slots
@@ -34,8 +34,6 @@ class Outcome:
 
 def faults(given: Input, outcome: Outcome) -> Iterator[str]:
     """All that is wrong with an answer."""
-    if given.malformed and outcome.code in _FORBIDDEN:
-        return  # KNOWN, being mended elsewhere
     if outcome.code in _FORBIDDEN:
         yield f"{outcome.code.name}: {outcome.details}"
     everything = [outcome.details, *(f"{key}: {value!r}" for key, value in outcome.trailing)]
@@ -56,7 +54,7 @@ def made_by_grpc(given: Input, outcome: Outcome) -> str | None:
     size = sum(len(key) + len(value) for key, value in given.metadata)
     if outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED and size >= HUGE_METADATA:
         return "metadata larger than a receiver takes"
-    if outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED and len(given.body) > MESSAGE_MAX:
+    if outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED and len(given.body) > RECEIVE_MAX:
         return "a message larger than a receiver takes"
     if given.method.containing_service.full_name.startswith(_FOREIGN) and not _details(outcome):
         return "health and reflection, which gRPC implements"

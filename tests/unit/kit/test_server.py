@@ -118,6 +118,18 @@ def test_abort_by_a_handler_passes(place: Path, kind: str) -> None:
         assert (error.code(), error.details()) == (grpc.StatusCode.OUT_OF_RANGE, "plain")
 
 
+@pytest.mark.parametrize("kind", [m[0] for m in echo.METHODS])
+def test_bytes_that_are_no_message(place: Path, kind: str) -> None:
+    with serving(place, Echo()) as channel:
+        for good, bad in ((b"", b"\x0a\x05x"), (Ping(count=1).SerializeToString(), b"\x0a\x01\xff")):
+            streams = kind in ("Collect", "Chat")
+            make = channel.stream_stream if streams else channel.unary_stream
+            request = iter([good, bad]) if streams else bad
+            with pytest.raises(grpc.RpcError) as caught:
+                list(make(f"/{echo.SERVICE}/{kind}")(request, timeout=20))
+            assert isinstance(error_of(caught.value), InvalidField)
+
+
 def test_a_method_that_the_servicer_leaves_out(place: Path) -> None:
     with serving(place, Echo()) as channel:
         assert isinstance(error_of(_provoke(channel, "Unary", b"left out")), MethodUnknown)
