@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import pvesmb
 from pvesmb import Aborted, AlreadyExists, FailedPrecondition, NotFound
 
-from tests.e2e.load.model import SECONDS, Tally
+from tests.e2e.load.model import SECONDS
+from tests.e2e.load.notes import Tally
 
 NAMES = ("common-0", "common-1")
 

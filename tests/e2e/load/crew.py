@@ -18,7 +18,8 @@ from typing import Any
 import pvesmb
 
 from tests.e2e.load.common import Common, Event
-from tests.e2e.load.model import Own, Tally
+from tests.e2e.load.model import Own
+from tests.e2e.load.notes import Tally
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,61 +11,13 @@ import pvesmb
 from pvesmb import Aborted, AccessRule, AlreadyExists, Cancelled, FailedPrecondition, InvalidArgument, NotFound
 
 from tests.e2e.deployment import password
+from tests.e2e.load.notes import Known, Tally, only, plain
 
 #: An operation that has not ended after so long never will.
 SECONDS = 200.0
-_OUTPUT = ("create_time", "update_time", "etag", "generation", "observed_generation", "state", "conditions")
 _PLURAL = {"share": "shares", "user": "users", "group": "groups"}
 _MOST = {"share": 5, "user": 3, "group": 2}
 _LEVELS = (AccessRule.ACCESS_LEVEL_READ, AccessRule.ACCESS_LEVEL_READ_WRITE, AccessRule.ACCESS_LEVEL_ADMIN)
-
-
-@dataclass
-class Tally:
-    """What was called and answered. Every line of `wrong` is a disagreement with the model."""
-
-    calls: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def expecting(self, what: str, *allowed: type[pvesmb.PvesmbError], must: bool = False) -> Iterator[None]:
-        """A call that may fail with these errors, or with `must` has to."""
-        self.calls[what] += 1
-        try:
-            yield
-        except pvesmb.PvesmbError as error:
-            self.errors[f"{error.code_name} {error.reason}"] += 1
-            if not isinstance(error, allowed) or not error.reason or not error.help:
-                self.wrong.append(f"{what}: {type(error).__name__} {error} {error.reason}")
-        else:
-            if must:
-                self.wrong.append(f"{what}: accepted, but it had to be refused with {allowed}")
-
-    def same(self, what: str, seen: object, wanted: object) -> None:
-        if seen != wanted:
-            self.wrong.append(f"{what}: {seen} instead of {wanted}"[:3000])
-
-
-@dataclass
-class Known:
-    """A resource as the model has it: what can be set, with name and uid; its generation; and the etag of that."""
-
-    kind: str
-    message: Any
-    generation: int
-    etag: str
-    former_etag: str = ""
-    password: int = 1
-
-
-def plain(message: Any) -> Any:
-    """A resource without what changes by itself."""
-    copy = type(message)()
-    copy.CopyFrom(message)
-    for name in _OUTPUT:
-        copy.ClearField(name)
-    return copy
 
 
 @dataclass
@@ -171,7 +121,7 @@ class Own:
         wanted, part = plain(known.message), self._message(known.kind, fields)
         for name in fields:
             wanted.ClearField(name)
-            wanted.MergeFrom(_only(part, name))
+            wanted.MergeFrom(only(part, name))
         if wanted != known.message:
             self.tally.same("an etag that changes", message.etag == known.etag, False)
             known.message, known.generation = wanted, known.generation + 1
@@ -357,13 +307,3 @@ class Own:
                 message = self.client.users.reset_password(known.message.name, password(self.me, number)).result(SECONDS)
                 known.password = number
                 self._seen("reset password", message, known)
-
-
-def _only(message: Any, name: str) -> Any:
-    """A message with one field of another."""
-    copy = type(message)()
-    copy.CopyFrom(message)
-    for descriptor, _ in message.ListFields():
-        if descriptor.name != name:
-            copy.ClearField(descriptor.name)
-    return copy

@@ -8,9 +8,8 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -47,8 +46,7 @@ def sail(orders: Orders) -> list[Report]:
     return [Report.from_json(report) for report in json.loads(done.stdout)]
 
 
-@contextmanager
-def all_threads_begun(deployment: NativeDeployment) -> Iterator[None]:
+def begin_all_threads(deployment: NativeDeployment) -> None:
     """Has the pool of the backend's threads, which only grows, as large as it will be: each watcher of health holds one."""
     with grpc.insecure_channel(f"unix:{deployment.native.socket}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -57,7 +55,6 @@ def all_threads_begun(deployment: NativeDeployment) -> Iterator[None]:
             next(watch)
         for watch in watches:
             watch.cancel()
-    yield
 
 
 def check_all(deployment: NativeDeployment, servers: Sequence[Server], reports: Sequence[Report]) -> int:
@@ -120,8 +117,8 @@ def test_many_clients(deploy: Callable[..., NativeDeployment], full: bool, seed:
     servers = [deployment.new_server() for _ in range(shared)]
     pids = {"gateway": deployment.gateway.pid, "native": deployment.native.pid}
     target, names = f"unix:{deployment.gateway.socket}", [server.name for server in servers]
-    with all_threads_begun(deployment):
-        before = {name: vitals.look(pid) for name, pid in pids.items()}
+    begin_all_threads(deployment)
+    before = {name: vitals.look(pid) for name, pid in pids.items()}
     living = len(deployment.instance_processes())
     crews = [Orders(target, names, list(range(first, clients, processes)), seed, seconds) for first in range(processes)]
     with vitals.recording(pids) as record, ThreadPoolExecutor(processes) as pool:
