@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from services.core.errors import REASONS
 from services.kit.listen import RECEIVE_MAX
 from tests.e2e.deployment import CANARY
-from tests.e2e.fuzz.inputs import HUGE_METADATA, PLAIN_SECONDS, Input
+from tests.e2e.fuzz.inputs import METADATA_MAX, PLAIN_SECONDS, Input
 from tests.e2e.fuzz.values import is_secret, slots
 
 _FORBIDDEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
@@ -52,7 +52,7 @@ def made_by_grpc(given: Input, outcome: Outcome) -> str | None:
             return "the caller's deadline"
         return None
     size = sum(len(key) + len(value) for key, value in given.metadata)
-    if outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED and size >= HUGE_METADATA:
+    if outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED and size > METADATA_MAX:
         return "metadata larger than a receiver takes"
     if outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED and len(given.body) > RECEIVE_MAX:
         return "a message larger than a receiver takes"
