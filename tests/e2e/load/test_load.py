@@ -119,6 +119,7 @@ def test_many_clients(deploy: Callable[..., NativeDeployment], full: bool, seed:
     target, names = f"unix:{deployment.gateway.socket}", [server.name for server in servers]
     begin_all_threads(deployment)
     before = {name: vitals.look(pid) for name, pid in pids.items()}
+    limits = dict(before)
     living = len(deployment.instance_processes())
     crews = [Orders(target, names, list(range(first, clients, processes)), seed, seconds) for first in range(processes)]
     with vitals.recording(pids) as record, ThreadPoolExecutor(processes) as pool:
@@ -134,8 +135,8 @@ def test_many_clients(deploy: Callable[..., NativeDeployment], full: bool, seed:
     left = check_all(deployment, servers, reports)
     for name in pids if full else ():
         flat(record, name, figures)
-        before[name] = replace(before[name], threads=int(record.in_last(60.0, name)["threads"][0]))
-    until(lambda: all(returned(before[name], vitals.look(pid)) for name, pid in pids.items()), f"what was before: {before}")
+        limits[name] = replace(limits[name], threads=int(record.in_last(60.0, name)["threads"][0]))
+    until(lambda: all(returned(limits[name], vitals.look(pid)) for name, pid in pids.items()), f"what was before: {limits}")
     until(lambda: len(deployment.instance_processes()) <= living, "no process more than before")
     assert (deployment.gateway.running, deployment.native.running) == (True, True)
     figures.put("load", "clients (file servers, seconds)", f"{clients} ({shared}, {seconds:g})")
