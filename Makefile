@@ -40,7 +40,7 @@ test: install ## Every test
 	$(PY) -m pytest $(ARGS)
 
 faults: install ## Faults, load and fuzzing at full length; figures to docs/reliability.md
-	$(PY) -m pytest tests/e2e/faults tests/e2e/load tests/e2e/fuzz tests/e2e/test_kill.py --full --write docs/reliability.md $(ARGS)
+	$(PY) -m pytest tests/e2e/faults tests/e2e/load tests/e2e/fuzz --full --write docs/reliability.md $(ARGS)
 
 conformance: install ## smbtorture against our shares; figures to docs/reliability.md
 	$(PY) -m pytest tests/e2e/conformance --full --write docs/reliability.md $(ARGS)

@@ -106,7 +106,10 @@ class Work:
     contents: Contents
     claims: Claims
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: What people should know of how the whole went: it goes with the operation's last step.
     note: Callable[[str], None] = lambda _: None
+    #: Whether nobody wants the work any more. A step that waits for long asks, and raises `OperationCancelled`.
+    cancelled: Callable[[], bool] = lambda: False
 
     def live(self, *kinds: Kind) -> list[Change]:
         """The changes, of these kinds if any are named, that have not failed."""

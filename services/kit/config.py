@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import resource
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -147,7 +148,11 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Runs a process's main function; a ConfigError becomes one line on stderr and exit status 2."""
+    """Runs a process's main function; a ConfigError becomes one line on stderr and exit status 2.
+
+    No crash of ours, or of what we start, writes memory to a file: there are passwords in it while they are set.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         return main()
     except ConfigError as e:

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.core.domain.names import Kind
 from services.core.domain.share import DirectoryStorage
-from services.core.errors import NotConfirmed, PreconditionFailed, PvesmbError, SambaUnavailable
+from services.core.errors import NotConfirmed, OperationCancelled, PreconditionFailed, PvesmbError, SambaUnavailable
 from services.core.steps import Change, Claim, Contents, Work
 from services.samba import config, probe, shares
 from services.samba.accounts import wanted
@@ -203,7 +203,9 @@ class ConfirmStep:
         names = {change.id for change in changes}
         answers: dict[str, Answer] = {}
         trouble: PvesmbError | None = None
-        for _ in _pauses(self._timeout):
+        for tried, _ in enumerate(_pauses(self._timeout)):
+            if tried and work.cancelled():
+                raise OperationCancelled("the operation was cancelled and undone")
             try:
                 answers = self._ask(work, [shares.PROBE_SHARE, *sorted(names)])
                 trouble = None

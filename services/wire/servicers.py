@@ -76,14 +76,15 @@ class Service:
 
     def call(self, request: Any, etag: str = "") -> Call:
         """The common fields of a change."""
+        request_id = ""
         if request.request_id:
             try:
-                uuid.UUID(request.request_id)
+                request_id = str(uuid.UUID(request.request_id))  # one spelling for each
             except ValueError:
                 raise InvalidField.of("request_id", "must be a UUID") from None
         return Call(
-            request_id=request.request_id,
-            fingerprint=self._fingerprint(request) if request.request_id else "",
+            request_id=request_id,
+            fingerprint=self._fingerprint(request) if request_id else "",
             validate_only=request.validate_only,
             etag=etag,
             principal=current().principal,

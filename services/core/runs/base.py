@@ -66,6 +66,7 @@ class Run:
         self._whole = operations[0].target.kind is Kind.FILE_SERVER
         self._server = operations[0].target.server
         self.units = [Unit(operation) for operation in operations]
+        self._notes: list[str] = []
 
     def _repeat(self, work: Work, units: Sequence[Unit], *, stop: bool = True) -> PvesmbError | None:
         """Runs all steps without looking at cancels; the first error, if any. With `stop` false the error of a single
@@ -103,7 +104,8 @@ class Run:
                     resources = [found] if found is not None else []
                 unit.changes = [Change(r, unit.operation.verb, dict(options), self._secret_of(r.uid)) for r in resources]
         changes = [change for unit in units for change in unit.changes]
-        return Work(server, self._whole, changes, contents, StoredClaims(self._t.store), options if self._whole else {})
+        options = options if self._whole else {}
+        return Work(server, self._whole, changes, contents, StoredClaims(self._t.store), options, self._notes.append)
 
     def _secret_of(self, uid: str) -> Callable[[], str | None]:
         def secret() -> str | None:
@@ -138,7 +140,7 @@ class Run:
     def _end(self, tx: Transaction, unit: Unit, error: PvesmbError | None) -> None:
         op, now = unit.operation, self._t.clock.now()
         done = StepState.DONE if error is None else StepState.UNDONE
-        notes = "; ".join(note for change in unit.changes for note in change.notes)
+        notes = "; ".join([*self._notes, *(note for change in unit.changes for note in change.notes)])
         unit.operation = replace(
             op,
             state=OperationState.DONE,

@@ -31,7 +31,7 @@ class Making(Removal):
                 unit.error = PvesmbError.from_json(unit.operation.error)
         fresh = [unit for unit in self.units if unit.error is None]
         if fresh:
-            self._forward(self._work(fresh), fresh)
+            self._forward(replace(self._work(fresh), cancelled=self._cancelled), fresh)
         if broken := [unit for unit in self.units if unit.error is not None]:
             with self._writing() as tx:
                 for unit in broken:
@@ -66,6 +66,12 @@ class Making(Removal):
                     unit.fail(error)
             for unit in live:
                 unit.collect()
+
+    def _cancelled(self) -> bool:
+        """Whether all that is not broken yet shall be cancelled."""
+        live = {unit.operation.id for unit in self.units if unit.error is None}
+        with self._t.store.snapshot() as tx:
+            return live <= tx.cancels(list(live))
 
     def _note_error(self, tx: Transaction, unit: Unit) -> None:
         """From here on the operation is being undone. What it was creating is marked, so that the steps no longer see it

@@ -18,8 +18,9 @@ from services.core.domain.resource import Resource, State
 from services.core.domain.share import AccessLevel, AccessRule, PrincipalKind, ShareSpec
 from services.core.errors import PathUnsuitable, PvesmbError, ResourceBusy
 from services.core.runs import LeaseLost
+from services.core.steps import Work
 from services.core.worker import batch_length
-from tests.fakes import Killed
+from tests.fakes import FakeStep, Killed
 from tests.unit.core.rig import SERVER, Rig
 
 
@@ -260,6 +261,49 @@ def test_a_cancel_stops_at_the_next_step_and_undoes(rig: Rig) -> None:
     assert ("apply", "ensure", True) not in rig.telemetry.steps
     assert rig.mode.world.empty
     assert rig.find(SERVER) is None
+
+
+def test_what_a_step_notes_goes_with_the_operation(rig: Rig) -> None:
+    first = rig.mode.steps[0]
+
+    class Noting(FakeStep):
+        def ensure(self, work: Work) -> None:
+            super().ensure(work)
+            work.note("one volume is not mounted")
+
+    assert isinstance(first, FakeStep)
+    noting = Noting(first.name, first.server_only, first.world, first.hook, first.refuse)
+    rig.mode.steps = [noting, *rig.mode.steps[1:]]
+    ended = rig.finished(rig.create_server())
+    assert ended.error is None
+    assert [step.detail for step in ended.steps] == ["", "", "one volume is not mounted"]
+
+
+def test_a_step_that_waits_learns_of_the_cancel(rig: Rig) -> None:
+    """Only while it makes something; what brings back a former state goes through."""
+    heard: list[tuple[bool, bool]] = []
+    first = rig.mode.steps[1]
+
+    class Waiting(FakeStep):
+        def ensure(self, work: Work) -> None:
+            before = work.cancelled()
+            with rig.store.transaction() as tx:
+                tx.request_cancel(operation)
+            heard.append((before, work.cancelled()))
+            super().ensure(work)
+
+    assert isinstance(first, FakeStep)
+    rig.ready_server()
+    waiting = Waiting(first.name, first.server_only, first.world, first.hook, first.refuse)
+    rig.mode.steps = [rig.mode.steps[0], waiting, *rig.mode.steps[2:]]
+    update = rig.accepted(
+        rig.control.update_file_server(Call(), SERVER, lambda old: replace(old.spec, description="other"))
+    )
+    operation = update.id
+    ended = rig.finished(update)
+    assert ended.error is not None
+    assert ended.error["reason"] == "OPERATION_CANCELLED"
+    assert heard == [(False, True), (False, False)]
 
 
 def test_a_cancel_in_a_batch_spares_the_others(rig: Rig) -> None:

@@ -20,7 +20,7 @@ from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 from pvesmb.v1 import user_service_pb2
 
-from services.core.errors import Internal, InvalidField, MethodUnknown, PreconditionFailed, PvesmbError
+from services.core.errors import Internal, InvalidField, LimitReached, MethodUnknown, PreconditionFailed, PvesmbError
 from services.kit import metrics, server
 from services.kit.config import ConfigError, ServerConfig
 from services.kit.health import Check
@@ -69,6 +69,29 @@ def free_address() -> str:
 def error_of(e: grpc.RpcError) -> PvesmbError | None:
     status = rpc_status.from_call(e)
     return from_status(status) if status is not None else None
+
+
+@pytest.mark.parametrize("method", ["Unary", "Many"])
+def test_bytes_that_are_no_message(place: Path, method: str) -> None:
+    """gRPC itself would say INTERNAL."""
+    with serving(place, Echo()) as channel, capture_logs() as logs:
+        kind = channel.unary_unary if method == "Unary" else channel.unary_stream
+        with pytest.raises(grpc.RpcError) as caught:
+            list(kind(f"/{echo.SERVICE}/{method}")(b"\x0a\xff", timeout=5))
+    error = error_of(caught.value)
+    assert isinstance(error, InvalidField)
+    assert [v.subject for v in error.violations] == ["request"]
+    assert not [line for line in logs if line["log_level"] == "error"]
+
+
+def test_a_message_that_is_too_large(place: Path) -> None:
+    with serving(place, Echo()) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel, "Unary")(Ping(data=bytes(5 * 1024**2)))
+        error = error_of(caught.value)
+        assert isinstance(error, LimitReached)
+        assert error.help
+        assert call(channel, "Unary")(Ping(name="a")).name == "a"
 
 
 def test_all_four_kinds(place: Path) -> None:

@@ -236,3 +236,12 @@ def test_other_effects_and_the_difference_are_told(backend: Backend, monkeypatch
     monkeypatch.setattr(backend.mode, "plan", plan)
     told = metadata(backend.create_share("Data", validate_only=True)).plan
     assert told == common_pb2.Plan(steps=["apply"], smb_conf_diff="-old\n+new\n", effects=["sessions end"])
+
+
+def test_one_uuid_has_one_spelling(backend: Backend) -> None:
+    fill(backend)
+    call, request = prepared(backend, "CreateShare", request_id=ID)
+    first = call(request)
+    for spelling in (ID.upper(), ID.replace("-", ""), f"{{{ID}}}"):
+        request.request_id = spelling
+        assert call(request).name == first.name

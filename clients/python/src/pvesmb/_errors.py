@@ -146,7 +146,9 @@ class GatewayNotFound(Unavailable):
 _LOCAL_HELP = {
     14: "See that the gateway runs (`make run`) and that its address is right.",
     4: "Call again; the same request_id makes it safe to repeat a change.",
+    8: "Wait a moment and call again.",
 }
+_TOO_LARGE_HELP = "Send or ask for less at once: messages have at most 4 MiB."
 
 
 def _classes() -> dict[int, type[PvesmbError]]:
@@ -187,9 +189,11 @@ def from_rpc(error: grpc.RpcError, target: str) -> PvesmbError:
                 return from_status(status_pb2.Status.FromString(value))
             except DecodeError:
                 break
-    message = str(call.details() or call.code().name)
+    message, help = str(call.details() or call.code().name), _LOCAL_HELP.get(code, "")
+    if code == ResourceExhausted.code and "larger than max" in message:
+        help = _TOO_LARGE_HELP
     if code == Unavailable.code:
         message = f"the gateway at {target} does not answer: {message}"
     elif code == DeadlineExceeded.code:
         message = f"the gateway at {target} did not answer in time"
-    return _classes().get(code, PvesmbError)(message, help=_LOCAL_HELP.get(code, ""))
+    return _classes().get(code, PvesmbError)(message, help=help)
