@@ -1,0 +1,98 @@
+"""A file server that bad calls are aimed at, and what is seen of the whole from outside before and after each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pvesmb
+import pytest
+
+from tests.e2e import cleanup
+from tests.e2e.deployment import Server, group_rule, user_rule, users
+from tests.e2e.native import NativeDeployment
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A file server with one of everything: users ann and ben, group crew, shares docs, crew and straße."""
+
+    deployment: NativeDeployment
+    server: Server
+
+    @property
+    def client(self) -> pvesmb.Client:
+        return self.deployment.client
+
+    @property
+    def data(self) -> Path:
+        return self.deployment.data
+
+    def look(self) -> dict[str, Any]:
+        """What a refused call must leave as it is: files, mounts, and the store with its claims."""
+        tables = {table: sorted(self.deployment.rows(f"SELECT * FROM {table}")) for table in ("claims", "secrets")}
+        resources = self.deployment.rows("SELECT name, uid, spec, state, operation FROM resources")
+        return {
+            **tables,
+            "resources": sorted(resources),
+            "data": sorted(os.path.join(root, n) for root, ds, fs in os.walk(self.data) for n in (*ds, *fs)),
+            "instances": sorted(self.deployment.instances()),
+            "mounts": cleanup.mounts(str(self.deployment.state)),
+            "smb.conf": Path(self.deployment.conf(self.server)).read_text(),
+        }
+
+    def serves(self) -> None:
+        """The file server as its clients, Samba's tools and the process table have it."""
+        conf = self.deployment.conf(self.server)
+        assert self.server.smb("ann", "docs", "ls").ok
+        assert self.server.smb("ben", "crew", "ls").ok
+        assert self.deployment.tool(self.server, "testparm", "-s", conf).returncode == 0
+        listed = self.deployment.tool(self.server, "net", "-s", conf, "conf", "listshares").stdout.split()
+        assert sorted(name for name in listed if "probe" not in name) == ["crew", "docs", "straße"]
+        accounts = self.deployment.tool(self.server, "pdbedit", "-s", conf, "-L").stdout
+        assert sorted(line.partition(":")[0] for line in accounts.splitlines() if "pvesmb-" not in line) == ["ann", "ben"]
+        uids = {uid for (uid,) in self.deployment.rows("SELECT uid FROM resources WHERE kind = 'fileServers'")}
+        assert {Path(base).name for base in self.deployment.instances()} == uids
+        for pid in self.deployment.instance_processes():
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+            assert any(uid.encode() in environment for uid in uids), f"process {pid} belongs to no file server"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A call that must be refused: what is bad about it, and the exact error. `field` is the path of the field, or the
+    resource that a precondition is about; empty where the error names none."""
+
+    what: str
+    act: Callable[[Scene], Any]
+    reason: str
+    field: str = ""
+    code: type[pvesmb.PvesmbError] = pvesmb.InvalidArgument
+
+    def refused(self, scene: Scene) -> None:
+        before = scene.look()
+        with pytest.raises(pvesmb.PvesmbError) as raised:
+            answer = self.act(scene)
+            if isinstance(answer, pvesmb.OperationHandle):
+                answer.result(timeout=60)
+        error = raised.value
+        found = (type(error), error.reason, [v.field for v in error.field_violations][:1])
+        assert found == (self.code, self.reason, [self.field] if self.field else []), f"{self.what}: {error}"
+        assert error.help, f"{self.what}: an error says what to do"
+        assert scene.look() == before, self.what
+
+
+def make(deployment: NativeDeployment) -> Scene:
+    server = deployment.new_server(
+        users=users("ann", "ben"),
+        groups={"crew": pvesmb.Group(members=["ben"])},
+        shares={
+            "docs": pvesmb.Share(access=[user_rule("ann")]),
+            "crew": pvesmb.Share(access=[group_rule("crew")]),
+            "straße": pvesmb.Share(access=[user_rule("ann")]),
+        },
+    )
+    return Scene(deployment, server)

@@ -1,0 +1,433 @@
+"""Bad input: each is refused with its exact error, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pvesmb
+import pytest
+
+from tests.e2e.deployment import MIB, password, user_rule, users
+from tests.e2e.faults import scene as scenes
+from tests.e2e.faults.scene import Bad, Scene
+from tests.e2e.native import NativeDeployment
+from tests.figures import Figures
+
+EVERYWHERE: Mapping[str, str] = {
+    "empty": "",
+    "a slash": "a/b",
+    "two dots": "..",
+    "a dot": ".",
+    "NUL": "a\0b",
+    "newline": "a\nb",
+    "carriage return": "a\rb",
+    "tab": "a\tb",
+    "percent": "a%b",
+    "bracket": "a]b",
+    "section": "a]\n[global",
+    "81 characters": "x" * 81,
+    "backslash": "a\\b",
+    "colon": "a:b",
+    "a space first": " a",
+    "a space last": "a ",
+    "an override of direction": "a\u202eb",
+    "a line separator": "a\u2028b",
+}
+SHARES = EVERYWHERE | {
+    **{f"the character {c}": f"a{c}b" for c in '"*?<>|+=;,['},
+    **{f"reserved {name}": name for name in ("global", "GLOBAL", "homes", "printers", "print$", "IPC$", "ipc$", "ADMIN$")},
+    "ours": "pvesmb-probe",
+    "ours in capitals": "PVESMB-probe",
+    "too many bytes": "𝔞" * 80,
+    "a dot last": "a.",
+    "two spaces": "a  b",
+}
+ACCOUNTS = EVERYWHERE | {
+    "33 characters": "x" * 33,
+    "capitals": "Ann",
+    "a digit first": "1ann",
+    "a hyphen first": "-ann",
+    "a dot last": "ann.",
+    "an umlaut": "jürgen",
+    **{f"reserved {name}": name for name in ("root", "nobody", "daemon", "guest", "administrator", "everyone", "sudo")},
+    "ours": "pvesmb-guest",
+}
+SERVERS = EVERYWHERE | {
+    "41 characters": "x" * 41,
+    "capitals": "Files",
+    "a digit first": "1files",
+    "a hyphen last": "files-",
+    "an underscore": "my_files",
+}
+
+
+@pytest.fixture(scope="module")
+def scene(_shared: NativeDeployment) -> Iterator[Scene]:
+    _shared.running()
+    yield scenes.make(_shared)
+
+
+def refuse_all(scene: Scene, figures: Figures, what: str, table: Sequence[Bad]) -> None:
+    for bad in table:
+        bad.refused(scene)
+    scene.serves()
+    figures.put("input", what, len(table))
+
+
+def create_server(scene: Scene, id: str = "", **more: Any) -> Any:
+    """With first contents or other fields; under a new id where none is given."""
+    contents = {kind: more.pop(kind) for kind in ("shares", "users", "groups") if kind in more}
+    spec = more.pop("spec", None) or scene.deployment.spec(**more)
+    id = id or scene.deployment.new_id()
+    return scene.client.file_servers.create(scene.deployment.backend, id, spec, **contents)
+
+
+def create_share(scene: Scene, id: str = "bad", **fields: Any) -> Any:
+    share = pvesmb.Share(**{"access": [user_rule("ann")], **fields})
+    return scene.client.shares.create(scene.server.name, id, share)
+
+
+def create_user(scene: Scene, id: str = "bad", **fields: Any) -> Any:
+    return scene.client.users.create(scene.server.name, id, pvesmb.User(**{"password": password("bad"), **fields}))
+
+
+def create_group(scene: Scene, id: str = "bad", **fields: Any) -> Any:
+    return scene.client.groups.create(scene.server.name, id, pvesmb.Group(**fields))
+
+
+def names() -> Iterator[Bad]:
+    field = "FIELD_INVALID"
+    for what, id in SHARES.items():
+        yield Bad(f"share: {what}", lambda s, id=id: create_share(s, id), field, "share_id")
+        first = {id: pvesmb.Share()}
+        yield Bad(f"first share: {what}", lambda s, f=first: create_server(s, shares=f), field, "shares[0].share_id")
+    for what, id in ACCOUNTS.items():
+        yield Bad(f"user: {what}", lambda s, id=id: create_user(s, id), field, "user_id")
+        yield Bad(f"first user: {what}", lambda s, id=id: create_server(s, users=users(id)), field, "users[0].user_id")
+        yield Bad(f"group: {what}", lambda s, id=id: create_group(s, id), field, "group_id")
+        group = {id: pvesmb.Group()}
+        yield Bad(f"first group: {what}", lambda s, g=group: create_server(s, groups=g), field, "groups[0].group_id")
+    for what, id in SERVERS.items():
+        if id:
+            yield Bad(f"file server: {what}", lambda s, id=id: create_server(s, id), field, "file_server_id")
+    kinds = {"shares": "share", "users": "user", "groups": "group"}
+    for what, (kind, method) in itertools.product(EVERYWHERE, itertools.product(kinds, ("get", "delete"))):
+        # `a b` is no id, but neither is it told from one that does not exist.
+        broken = not EVERYWHERE[what].isprintable() or "/" in EVERYWHERE[what] or not EVERYWHERE[what]
+        reason, code = (field, pvesmb.InvalidArgument) if broken else ("RESOURCE_NOT_FOUND", pvesmb.NotFound)
+
+        def act(s: Scene, kind: str = kind, method: str = method, id: str = EVERYWHERE[what]) -> Any:
+            return getattr(getattr(s.client, kind), method)(f"{s.server.name}/{kind}/{id}")
+
+        yield Bad(f"{method} of a {kinds[kind]}: {what}", act, reason, "name" if broken else "", code)
+
+
+def case() -> Iterator[Bad]:
+    exists = {"reason": "RESOURCE_EXISTS", "code": pvesmb.AlreadyExists}
+    for id in ("docs", "DOCS", "Docs", "STRASSE", "strasse", "Straße"):
+        yield Bad(f"share {id}", lambda s, id=id: create_share(s, id), **exists)
+    both = {"plans": pvesmb.Share(), "PLANS": pvesmb.Share()}
+    yield Bad("two first shares", lambda s: create_server(s, shares=both), "FIELD_INVALID", "shares[1].share_id")
+    yield Bad("user ANN", lambda s: create_user(s, "ANN"), "FIELD_INVALID", "user_id")
+    yield Bad("group Crew", lambda s: create_group(s, "Crew"), "FIELD_INVALID", "group_id")
+    yield Bad("file server", lambda s: create_server(s, s.server.id.upper()), "FIELD_INVALID", "file_server_id")
+    yield Bad("the same user", lambda s: create_user(s, "ann"), **exists)
+    yield Bad("the same group", lambda s: create_group(s, "crew"), **exists)
+    yield Bad("the same file server", lambda s: create_server(s, s.server.id), **exists)
+    yield Bad("a user like a group", lambda s: create_user(s, "crew"), **exists)
+    yield Bad("a group like a user", lambda s: create_group(s, "ann"), **exists)
+
+
+def paths(scene: Scene) -> Iterator[Bad]:
+    data, state = scene.data, scene.deployment.native_dir
+    link, file = data / f"link-{scene.server.id}", data / f"file-{scene.server.id}"
+    link.symlink_to("/var")
+    (data / f"dangling-{scene.server.id}").symlink_to(data / "nowhere")
+    file.write_text("no directory")
+    denied = {"reason": "PATH_NOT_ALLOWED", "code": pvesmb.PermissionDenied}
+    unsuitable = {"reason": "PATH_UNSUITABLE", "code": pvesmb.FailedPrecondition}
+    outside = [
+        "/",
+        "/etc",
+        "/etc/samba",
+        f"{data}x",
+        str(data.parent),
+        str(data),
+        str(state),
+        f"{state}/servers",
+        "/proc/self",
+    ]
+    through = [str(link), f"{link}/spool", f"{link}/spool/deep", str(data / f"dangling-{scene.server.id}")]
+    spelled = ["x", "./x", f"{data}/../up", f"{data}/a/../b", f"{data}/./a", f"{data}/a/", f"{data}//a", f"/{data}/a"]
+    spelled += [f"{data}/a\0b", f"{data}/a\nb", f"{data}/%U", f"{data}/" + "x" * 1024]
+    kinds: list[tuple[list[str], dict[str, Any]]] = [
+        (outside, denied),
+        (through, denied),
+        ([str(file), f"{file}/below"], unsuitable),
+        (spelled, {"reason": "FIELD_INVALID", "field": "share.directory.path"}),
+    ]
+    for path, error in [(path, error) for bad, error in kinds for path in bad]:
+        fields = {"directory": pvesmb.DirectoryStorage(path=path)}
+        yield Bad(f"path {path!r}", lambda s, f=fields: create_share(s, **f), **error)
+        first = {"bad": pvesmb.Share(access=[user_rule("ann")], **fields)}
+        at_first = error | ({"field": "shares[0].share.directory.path"} if "field" in error else {})
+        yield Bad(f"first path {path!r}", lambda s, f=first: create_server(s, shares=f, users=users("ann")), **at_first)
+
+
+def accounts() -> Iterator[Bad]:
+    read = pvesmb.AccessRule.ACCESS_LEVEL_READ
+    rule = pvesmb.AccessRule
+    rules: Mapping[str, tuple[Sequence[pvesmb.AccessRule], str]] = {
+        "an unknown user": ([user_rule("carl")], "access[0].user"),
+        "an unknown user after a known one": ([user_rule("ann"), user_rule("carl")], "access[1].user"),
+        "a group as a user": ([user_rule("crew")], "access[0].user"),
+        "a user as a group": ([rule(group="ann", level=read)], "access[0].group"),
+        "an unknown group": ([rule(group="staff", level=read)], "access[0].group"),
+        "a user of the host": ([user_rule("root")], "access[0].user"),
+        "our own account": ([user_rule("pvesmb-probe")], "access[0].user"),
+        "capitals": ([user_rule("Ann")], "access[0].user"),
+        "a user and more": ([user_rule("ann, ben")], "access[0].user"),
+        "a newline": ([user_rule("ann\nguest ok = yes")], "access[0].user"),
+        "an empty user": ([user_rule("")], "access[0].principal"),
+        "no principal": ([rule(level=read)], "access[0].principal"),
+        "no level": ([rule(user="ann")], "access[0].level"),
+        "a level that there is not": ([rule(user="ann", level=99)], "access[0].level"),
+        "not everyone": ([rule(everyone=False, level=read)], "access[0].everyone"),
+        "two rules": ([user_rule("ann"), rule(user="ann", level=read)], "access[1]"),
+        "257 rules": ([user_rule(f"u{i}") for i in range(257)], "access"),
+    }
+    for what, (access, field) in rules.items():
+        yield Bad(f"a share for {what}", lambda s, a=access: create_share(s, access=a), "FIELD_INVALID", f"share.{field}")
+
+        def update(s: Scene, access: Sequence[pvesmb.AccessRule] = access) -> Any:
+            return s.client.shares.update(pvesmb.Share(name=s.server.share("docs"), access=access), ["access"])
+
+        yield Bad(f"docs for {what}", update, "FIELD_INVALID", f"share.{field}")
+        first = {"bad": pvesmb.Share(access=access)}
+        yield Bad(
+            f"a first share for {what}",
+            lambda s, f=first: create_server(s, shares=f, users=users("ann", "ben")),
+            "FIELD_INVALID",
+            f"shares[0].share.{field}",
+        )
+    for field in ("force_user", "force_group"):
+        creation = pvesmb.FileCreation(**{field: "nobody"})
+        yield Bad(
+            field, lambda s, c=creation: create_share(s, file_creation=c), "FIELD_INVALID", f"share.file_creation.{field}"
+        )
+    for field in ("owner", "group"):
+        directory = pvesmb.DirectoryStorage(**{field: "nobody"})
+        yield Bad(field, lambda s, d=directory: create_share(s, directory=d), "FIELD_INVALID", f"share.directory.{field}")
+    yield Bad("a member", lambda s: create_group(s, members=["ann", "carl"]), "FIELD_INVALID", "group.members[1]")
+    yield Bad("a member twice", lambda s: create_group(s, members=["ann", "ann"]), "FIELD_INVALID", "group.members")
+
+
+def values() -> Iterator[Bad]:
+    creation, volume, directory = pvesmb.FileCreation, pvesmb.VolumeStorage, pvesmb.DirectoryStorage
+    shares: Sequence[tuple[str, dict[str, Any], str]] = [
+        ("comment of two lines", {"comment": "a\nb"}, "comment"),
+        ("comment with a substitution", {"comment": "%U"}, "comment"),
+        ("long comment", {"comment": "x" * 257}, "comment"),
+        ("label", {"labels": {"A B": "x"}}, "labels"),
+        ("65 labels", {"labels": {f"l{i}": "" for i in range(65)}}, "labels"),
+        ("host", {"hosts_allow": ["10.0.0.1", "here"]}, "hosts_allow[1]"),
+        ("network with host bits", {"hosts_deny": ["10.0.0.1/8"]}, "hosts_deny[0]"),
+        ("host twice", {"hosts_deny": ["10.0.0.1", "10.0.0.1"]}, "hosts_deny"),
+        ("connections", {"max_connections": -1}, "max_connections"),
+        ("mask", {"file_creation": creation(create_mask="0888")}, "file_creation.create_mask"),
+        ("mask for directories", {"file_creation": creation(directory_mask="rwx")}, "file_creation.directory_mask"),
+        ("mode", {"directory": directory(mode="99")}, "directory.mode"),
+        ("small volume", {"volume": volume(size_bytes=MIB)}, "volume.size_bytes"),
+        ("negative volume", {"volume": volume(size_bytes=-1)}, "volume.size_bytes"),
+        ("storage", {"volume": volume(size_bytes=512 * MIB, storage="zfs")}, "volume.storage"),
+        ("guests that encrypt", {"guest_access": 2, "encryption_required": True}, "guest_access"),
+        ("guest access that there is not", {"guest_access": 77}, "guest_access"),
+        *(
+            (f"option {name}", {"smb_options": {name: value}}, f"smb_options[{name}]")
+            for name, value in {
+                "root preexec": "touch /tmp/x",
+                "preexec": "x",
+                "wide links": "yes",
+                "include": "/etc/passwd",
+                "copy": "docs",
+                "path": "/etc",
+                "guest ok": "yes",
+                "valid users": "root",
+                "pvesmb:uid": "1",
+                "block size": "many",
+                "veto files": "/a\n[b]/",
+                "nonsense": "x",
+            }.items()
+        ),
+    ]
+    for what, fields, field in shares:
+        yield Bad(what, lambda s, f=fields: create_share(s, **f), "FIELD_INVALID", f"share.{field}")
+    absent: Sequence[dict[str, Any]] = [
+        {"quota": pvesmb.Quota(limit_bytes=1)},
+        {"audit": pvesmb.Audit(enabled=True)},
+        {"host_path": pvesmb.HostPathStorage(path="/srv")},
+    ]
+    for fields in absent:
+        yield Bad(
+            f"feature {next(iter(fields))}",
+            lambda s, f=fields: create_share(s, **f),
+            "FEATURE_NOT_AVAILABLE",
+            code=pvesmb.Unimplemented,
+        )
+    for what, secret in {"no": "", "long": "x" * 128, "two lines of": "a\nb", "NUL in": "a\0b"}.items():
+        yield Bad(f"{what} password", lambda s, p=secret: create_user(s, password=p), "FIELD_INVALID", "user.password")
+
+        def reset(s: Scene, secret: str = secret) -> Any:
+            return s.client.users.reset_password(s.server.user("ann"), secret)
+
+        yield Bad(f"{what} new password", reset, "FIELD_INVALID", "password")
+    yield Bad("GECOS", lambda s: create_user(s, full_name="a:b"), "FIELD_INVALID", "user.full_name")
+    settings = pvesmb.SmbSettings
+    servers: Sequence[tuple[str, dict[str, Any], str]] = [
+        ("NetBIOS name", {"smb": settings(netbios_name="x" * 16)}, "smb.netbios_name"),
+        ("workgroup", {"smb": settings(workgroup="a b")}, "smb.workgroup"),
+        ("no signing", {"smb": settings(signing=pvesmb.Demand.DEMAND_OFF)}, "smb.signing"),
+        ("port", {"native": pvesmb.NativeDeployment(port=65536)}, "native.port"),
+        ("address", {"native": pvesmb.NativeDeployment(listen_addresses=["here"])}, "native.listen_addresses[0]"),
+        ("description", {"description": "a\nb"}, "description"),
+    ]
+    for what, fields, field in servers:
+        yield Bad(what, lambda s, f=fields: create_server(s, **f), "FIELD_INVALID", f"file_server.{field}")
+
+
+def numbers() -> Iterator[Bad]:
+    """Etags, request ids and masks."""
+    stale: Mapping[str, Callable[[Scene], Any]] = {
+        "share": lambda s: s.client.shares.update(pvesmb.Share(name=s.server.share("docs"), comment="x", etag="old")),
+        "user": lambda s: s.client.users.update(pvesmb.User(name=s.server.user("ann"), full_name="x", etag="old")),
+        "group": lambda s: s.client.groups.update(pvesmb.Group(name=s.server.group("crew"), etag="old")),
+        "server": lambda s: s.client.file_servers.update(pvesmb.FileServer(name=s.server.name, etag="old")),
+        "share to delete": lambda s: s.client.shares.delete(s.server.share("docs"), etag="old"),
+        "user to delete": lambda s: s.client.users.delete(s.server.user("ann"), etag="old"),
+        "group to delete": lambda s: s.client.groups.delete(s.server.group("crew"), etag="old"),
+        "server to delete": lambda s: s.client.file_servers.delete(s.server.name, force=True, etag="old"),
+        "password": lambda s: s.client.users.reset_password(s.server.user("ann"), "x", etag="old"),
+    }
+    for what, act in stale.items():
+        yield Bad(f"a stale etag of a {what}", act, "ETAG_MISMATCH", code=pvesmb.Aborted)
+    for id in ("1", "not-a-uuid", "6c0e64b6-43a8-4d77-8d1d-3f6e4f1b7c5", "a\nb"):
+        yield Bad(
+            f"request_id {id!r}",
+            lambda s, id=id: s.client.shares.create(s.server.name, "bad", pvesmb.Share(), request_id=id),
+            "FIELD_INVALID",
+            "request_id",
+        )
+    for path in ("nonsense", "access.user", "labels.a", "quota.nonsense", ""):
+
+        def masked(s: Scene, path: str = path) -> Any:
+            return s.client.shares.update(pvesmb.Share(name=s.server.share("docs")), [path])
+
+        yield Bad(f"mask {path!r}", masked, "FIELD_INVALID", "update_mask")
+
+
+def preconditions(scene: Scene) -> Iterator[Bad]:
+    unmet, failed = "PRECONDITION_FAILED", pvesmb.FailedPrecondition
+    s = scene.server
+    delete = scene.client.file_servers.delete
+    yield Bad("shares are left", lambda _: delete(s.name), unmet, s.share("crew"), failed)
+    yield Bad("data without force", lambda _: delete(s.name, delete_data=True), "FIELD_INVALID", "delete_data")
+    yield Bad("a user is named", lambda x: x.client.users.delete(s.user("ann")), unmet, s.share("docs"), failed)
+    yield Bad("a group is named", lambda x: x.client.groups.delete(s.group("crew")), unmet, s.share("crew"), failed)
+    yield Bad("guests", lambda x: create_share(x, guest_access=2), unmet, s.name, failed)
+    place = pvesmb.DirectoryStorage(path=f"{scene.data}/elsewhere")
+    moved = pvesmb.Share(name=s.share("docs"), directory=place)
+    yield Bad("docs elsewhere", lambda x: x.client.shares.update(moved, ["directory"]), "FIELD_INVALID", "share.directory")
+    taken = pvesmb.DirectoryStorage(path=scene.client.shares.get(s.share("docs")).effective_path)
+    yield Bad("a directory of another", lambda x: create_share(x, directory=taken), unmet, code=failed)
+    for name in (f"{s.name}/shares/none", f"{scene.deployment.backend}/fileServers/none/shares/docs"):
+        yield Bad(name, lambda x, n=name: x.client.shares.get(n), "RESOURCE_NOT_FOUND", code=pvesmb.NotFound)
+    nobody = "backends/nobody/fileServers/x"
+    yield Bad(nobody, lambda x: x.client.file_servers.get(nobody), "BACKEND_UNKNOWN", code=pvesmb.NotFound)
+    for name in ("", "x", "backends/-/fileServers/x", "backends/node1\n/fileServers/x", "backends/Node1/fileServers/x"):
+        yield Bad(f"name {name!r}", lambda x, n=name: x.client.file_servers.get(n), "FIELD_INVALID", "name")
+
+
+def test_names(scene: Scene, figures: Figures) -> None:
+    refuse_all(scene, figures, "names with /, .., NUL, newline, %, ], of 81 characters, reserved", list(names()))
+
+
+def test_names_that_differ_in_case(scene: Scene, figures: Figures) -> None:
+    refuse_all(scene, figures, "names that exist, or differ in case only", list(case()))
+
+
+def test_paths(scene: Scene, figures: Figures) -> None:
+    refuse_all(scene, figures, "paths outside the roots, through symbolic links, or spelled badly", list(paths(scene)))
+
+
+def test_accounts(scene: Scene, figures: Figures) -> None:
+    refuse_all(scene, figures, "unknown users and groups, and other bad access rules", list(accounts()))
+
+
+def test_values(scene: Scene, figures: Figures) -> None:
+    refuse_all(scene, figures, "values of other fields, options and passwords", list(values()))
+
+
+def test_etags_request_ids_and_masks(scene: Scene, figures: Figures) -> None:
+    refuse_all(scene, figures, "stale etags, malformed request ids and masks", list(numbers()))
+
+
+def test_preconditions(scene: Scene, figures: Figures) -> None:
+    refuse_all(scene, figures, "what the state of others forbids, and names of nothing", list(preconditions(scene)))
+
+
+def test_addresses(scene: Scene, figures: Figures) -> None:
+    """Taken by us or by a stranger, at first and by an update; or not of this node."""
+    with socket.socket() as foreign:
+        strange = scene.deployment.spec()
+        foreign.bind((strange.native.listen_addresses[0], strange.native.port))
+        foreign.listen()
+        ours, everywhere = scene.deployment.spec(), scene.deployment.spec()
+        ours.native.CopyFrom(scene.server.resource.native)
+        everywhere.native.listen_addresses[:] = ["0.0.0.0"]
+        away = scene.deployment.spec()
+        away.native.listen_addresses[:] = ["192.0.2.1"]
+        table = []
+        for spec, reason in ((strange, "ADDRESS_IN_USE"), (ours, "ADDRESS_IN_USE"), (everywhere, "ADDRESS_IN_USE")):
+            table.append(
+                Bad("a new one", lambda s, x=spec: create_server(s, spec=x), reason, code=pvesmb.FailedPrecondition)
+            )
+        for spec, reason in ((strange, "ADDRESS_IN_USE"), (away, "PRECONDITION_FAILED")):
+            moved = pvesmb.FileServer(name=scene.server.name, native=spec.native)
+
+            def update(s: Scene, moved: pvesmb.FileServer = moved) -> Any:
+                return s.client.file_servers.update(moved, ["native"])
+
+            table.append(Bad("an update", update, reason, code=pvesmb.FailedPrecondition))
+        unknown = lambda s: create_server(s, spec=away)  # noqa: E731
+        table.append(Bad("not of this node", unknown, "PRECONDITION_FAILED", code=pvesmb.FailedPrecondition))
+        refuse_all(scene, figures, "addresses and ports taken by us or by a stranger", table)
+        with pytest.raises(pvesmb.FailedPrecondition, match=f"{os.getpid()}"):
+            create_server(scene, spec=strange).result(timeout=60)
+
+
+def test_a_request_id_with_another_body(scene: Scene, figures: Figures) -> None:
+    client, server, id = scene.client, scene.server, str(uuid.uuid4())
+    user = pvesmb.User(password=password("ed"))
+    first = client.users.create(server.name, "ed", user, request_id=id)
+    made = first.result(timeout=60)
+    for spelling in (id, id.upper()):
+        again = client.users.create(server.name, "ed", user, request_id=spelling)
+        assert (again.name, again.result(timeout=60)) == (first.name, made)
+    others: Sequence[Callable[[Scene], Any]] = [
+        lambda s: s.client.users.create(server.name, "ed", pvesmb.User(password=password("ed", 2)), request_id=id),
+        lambda s: s.client.users.create(server.name, "fred", user, request_id=id),
+        lambda s: s.client.users.create(server.name, "ed", user, request_id=id, validate_only=True),
+        lambda s: s.client.users.delete(server.user("ed"), request_id=id),
+        lambda s: s.client.shares.create(server.name, "bad", pvesmb.Share(), request_id=id),
+        lambda s: s.client.shares.delete(server.share("docs"), request_id=id.replace("-", "")),
+    ]
+    table = [Bad("another body", act, "REQUEST_ID_REUSED") for act in others]
+    for bad in table:
+        bad.refused(scene)
+    client.users.delete(server.user("ed")).result(timeout=60)
+    refuse_all(scene, figures, "one request id with another body", table)
