@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
@@ -26,7 +27,8 @@ class Raw:
 
     def __call__(self, path: str, data: bytes, *, timeout: float = 60.0) -> bytes:
         try:
-            answer: bytes = self._channel.unary_unary(path)(data, timeout=timeout)
+            method: Any = self._channel.unary_unary(path)
+            answer: bytes = method(data, timeout=timeout)
         except grpc.RpcError as error:
             raise from_rpc(error, "the gateway") from None
         return answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import pvesmb
 import pytest
 
 from tests.e2e import cleanup
-from tests.e2e.deployment import Server, group_rule, user_rule, users
+from tests.e2e.deployment import Server, group_rule, password, user_rule, users
 from tests.e2e.native import NativeDeployment
+from tests.figures import Figures
 
 
 @dataclass(frozen=True)
@@ -96,3 +97,39 @@ def make(deployment: NativeDeployment) -> Scene:
         },
     )
     return Scene(deployment, server)
+
+
+def refuse_all(scene: Scene, figures: Figures, what: str, table: Sequence[Bad]) -> None:
+    for bad in table:
+        bad.refused(scene)
+    scene.serves()
+    figures.put("input", what, len(table))
+
+
+def create_server(scene: Scene, id: str = "", **more: Any) -> Any:
+    """With first contents or other fields; under a new id where none is given."""
+    contents = {kind: more.pop(kind) for kind in ("shares", "users", "groups") if kind in more}
+    spec = more.pop("spec", None) or scene.deployment.spec(**more)
+    id = id or scene.deployment.new_id()
+    return scene.client.file_servers.create(scene.deployment.backend, id, spec, **contents)
+
+
+def create_share(scene: Scene, id: str = "bad", request_id: str | None = None, **fields: Any) -> Any:
+    share = pvesmb.Share(**{"access": [user_rule("ann")], **fields})
+    return scene.client.shares.create(scene.server.name, id, share, request_id=request_id)
+
+
+def create_user(scene: Scene, id: str = "bad", **fields: Any) -> Any:
+    return scene.client.users.create(scene.server.name, id, pvesmb.User(**{"password": password("bad"), **fields}))
+
+
+def create_group(scene: Scene, id: str = "bad", **fields: Any) -> Any:
+    return scene.client.groups.create(scene.server.name, id, pvesmb.Group(**fields))
+
+
+def get_server(scene: Scene, name: str) -> Any:
+    return scene.client.file_servers.get(name)
+
+
+def get_share(scene: Scene, name: str) -> Any:
+    return scene.client.shares.get(name)
