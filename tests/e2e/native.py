@@ -172,7 +172,11 @@ class NativeDeployment:
 
     def tool(self, server: Server, *argv: str) -> subprocess.CompletedProcess[str]:
         """Runs a tool of Samba by hand, as an administrator would."""
-        base = f"{self.native_dir}/servers/{server.uid}"
+        return self.tool_of(server.uid, *argv)
+
+    def tool_of(self, uid: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        """The same for the file server of this uid."""
+        base = f"{self.native_dir}/servers/{uid}"
         environment = {
             **os.environ,
             "LD_PRELOAD": "libnss_wrapper.so",
