@@ -18,6 +18,11 @@ class Figures:
         """One line; a second figure for the same line replaces the first."""
         self._sections.setdefault(section, {})[what] = str(figure)
 
+    def count(self, section: str, what: str, more: int = 1) -> None:
+        """So many more than were counted on this line before."""
+        before = self._sections.get(section, {}).get(what, "0")
+        self.put(section, what, int(before) + more)
+
     def written_into(self, document: str) -> str:
         """The document with its tables replaced. `KeyError` names a section that it has no place for."""
         for section, rows in self._sections.items():

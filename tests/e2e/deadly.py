@@ -1,4 +1,5 @@
-"""`python -m tests.e2e.deadly --config FILE`: a native backend that kills itself, as `kill -9` would, at one chosen moment.
+"""`python -m tests.e2e.deadly --config FILE`: a native backend that at one chosen moment kills itself, as `kill -9` would, or
+the smbd of every file server, or has a fault of its own.
 
 The moment lies in `moment.json` beside the configuration file, and is taken away before the end: who starts it again gets a
 backend that lives.
@@ -6,6 +7,7 @@ backend that lives.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -30,13 +32,14 @@ LEASE_SECONDS = 8.0
 @dataclass(frozen=True)
 class Moment:
     """`before` or `after` an action of a step, or `inside`: so many seconds after its command of that number (from 0) has
-    been started."""
+    been started. `victim` is who dies: `service`, `smbd`, or `step` (an exception that nobody foresaw)."""
 
     step: str
     action: str
     when: str
     command: int = 0
     seconds: float = 0.0
+    victim: str = "service"
 
     def write(self, directory: Path) -> None:
         (directory / "moment.json").write_text(json.dumps(asdict(self)))
@@ -57,14 +60,24 @@ class Fate:
         except FileNotFoundError:
             return None
 
-    def meet(self, step: str, action: str, when: str) -> None:
+    def meet(self, step: str, action: str, when: str, work: Work) -> None:
         moment = self.moment()
-        if moment is not None and (moment.step, moment.action, moment.when) == (step, action, when):
-            self.strike()
+        if moment is None or (moment.step, moment.action, moment.when) != (step, action, when):
+            return
+        self.strike(moment)
+        if moment.victim == "step":
+            passwords = [change.secret() for change in work.changes]
+            raise KeyError(f"nobody foresaw {len(passwords)} changes")
 
-    def strike(self) -> None:
+    def strike(self, moment: Moment) -> None:
         self._file.unlink(missing_ok=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+        if moment.victim == "service":
+            os.kill(os.getpid(), signal.SIGKILL)
+        for file in self._file.parent.glob("native/servers/*/pid/smbd.pid") if moment.victim == "smbd" else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(file.read_text()), signal.SIGKILL)
+        self.commands = 0
+        self._file.with_name("struck").touch()
 
 
 class DeadlyStep:
@@ -89,13 +102,13 @@ class DeadlyStep:
         self._around("remove", work)
 
     def _around(self, action: str, work: Work) -> None:
-        self._fate.meet(self.name, action, "before")
+        self._fate.meet(self.name, action, "before", work)
         self._fate.inside.step = (self.name, action)
         try:
             (self._step.ensure if action == "ensure" else self._step.remove)(work)
         finally:
             self._fate.inside.step = None
-        self._fate.meet(self.name, action, "after")
+        self._fate.meet(self.name, action, "after", work)
 
 
 class DeadlyMode:
@@ -124,9 +137,9 @@ def host(fate: Fate) -> type[LocalHost]:
             running = getattr(fate.inside, "step", None) or ("", "")
             moment = fate.moment()
             if moment is not None and (moment.step, moment.action, moment.when) == (*running, "inside"):
-                if fate.commands == moment.command:
-                    threading.Timer(moment.seconds, fate.strike).start()
                 fate.commands += 1
+                if fate.commands == moment.command + 1:
+                    threading.Timer(moment.seconds, fate.strike, [moment]).start()
             return super().run(argv, stdin=stdin, timeout=timeout)
 
     return DeadlyHost

@@ -22,6 +22,7 @@ from tests.e2e.deadly import Moment
 from tests.e2e.deployment import MIB, Server, group_rule, user_rule, users
 from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
+from tests.figures import Figures
 
 Begun = tuple[str, pvesmb.FileServer, pvesmb.OperationHandle[pvesmb.FileServer]]
 
@@ -60,9 +61,10 @@ def mortal(_mortal: NativeDeployment) -> NativeDeployment:
     return _mortal
 
 
-def comes_back(deployment: NativeDeployment) -> None:
+def comes_back(deployment: NativeDeployment, figures: Figures) -> None:
     """Waits for the death, and starts it again."""
     assert deployment.native.wait() == -signal.SIGKILL
+    figures.count("faults", "`kill -9` of the service at the borders of steps and within them")
     deployment.start()
 
 
@@ -102,23 +104,23 @@ def assert_wanted(deployment: NativeDeployment, server: Server) -> None:
 @pytest.mark.parametrize(
     "making, removing", list(zip_longest(FORWARD, BACKWARD)), ids=lambda moment: named(moment) if moment else "-"
 )
-def test_create_and_delete(mortal: NativeDeployment, making: Moment, removing: Moment | None) -> None:
+def test_create_and_delete(mortal: NativeDeployment, making: Moment, removing: Moment | None, figures: Figures) -> None:
     making.write(mortal.state)
     id, spec, handle = begin(mortal)
-    comes_back(mortal)
+    comes_back(mortal, figures)
     server = Server(handle.result(timeout=60))
     assert_wanted(mortal, server)
     if removing is not None:
         removing.write(mortal.state)
     removal = mortal.client.file_servers.delete(server.name, force=True, delete_data=True)
     if removing is not None:
-        comes_back(mortal)
+        comes_back(mortal, figures)
     removal.result(timeout=60)
     assert mortal.traces(id, spec) == []
 
 
 @pytest.mark.parametrize("moment", BACKWARD, ids=named)
-def test_undo(mortal: NativeDeployment, moment: Moment) -> None:
+def test_undo(mortal: NativeDeployment, moment: Moment, figures: Figures) -> None:
     """The create fails late: one of its shares lies behind a symbolic link."""
     link = mortal.data / "link"
     if not link.is_symlink():
@@ -127,7 +129,7 @@ def test_undo(mortal: NativeDeployment, moment: Moment) -> None:
     moment.write(mortal.state)
     bad = pvesmb.Share(directory=pvesmb.DirectoryStorage(path=f"{link}/inside"), access=[user_rule("ann")])
     id, spec, handle = begin(mortal, bad=bad)
-    comes_back(mortal)
+    comes_back(mortal, figures)
     error = handle.exception(timeout=60)
     assert error is not None and error.reason in ("PATH_NOT_ALLOWED", "PATH_UNSUITABLE"), error
     assert mortal.traces(id, spec) == []
@@ -156,14 +158,14 @@ def test_ten_file_servers(mortal: NativeDeployment) -> None:
         assert mortal.traces(id, spec) == []
 
 
-def test_ten_shares(mortal: NativeDeployment) -> None:
+def test_ten_shares(mortal: NativeDeployment, figures: Figures) -> None:
     """The first is applied alone, the others wait meanwhile and make a batch: that is killed."""
     id, spec = mortal.new_id(), mortal.spec()
     server = Server(mortal.client.file_servers.create(mortal.backend, id, spec, users=users("ann")).result(timeout=60))
     Moment("apply", "ensure", "inside", 1, 0.1).write(mortal.state)
     with ThreadPoolExecutor(10) as pool:
         handles = [pool.submit(create_share, mortal, server, f"s{i}") for i in range(10)]
-        comes_back(mortal)
+        comes_back(mortal, figures)
         for i, handle in enumerate(handles):
             handle.result().result(timeout=60)
             assert server.smb("ann", f"s{i}", "mkdir a").ok
