@@ -19,6 +19,7 @@ class NativeConfig(ServerConfig):
     backend_id: str = Field(default="native", pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$", description="id at the gateway")
     node: str = Field(default="", description="name of this Proxmox VE node; default: the host name")
     state_dir: str = Field(default="/var/lib/pvesmb", description="everything of ours: store, keys, instances, volumes")
+    run_dir: str = Field(default="", description="locks of running instances, best in memory (/run); default: in state_dir")
     data_root: str = Field(default="/srv/pvesmb", description="directories of shares lie below it")
     extra_roots: list[str] = Field(default=[], description="further directories below which shares may be laid")
     store_url: str = Field(default="", description="postgresql+psycopg://…; default: SQLite in state_dir")
@@ -61,4 +62,5 @@ class NativeConfig(ServerConfig):
             id_count=self.id_count,
             site_share_options=dict(self.share_options),
             stop_servers_on_exit=self.stop_servers_on_exit,
+            run_dir=self.run_dir,
         )

@@ -20,7 +20,7 @@ from services.core.steps import Drift, Plan, Step, Work
 from services.native import preflight, smbd
 from services.native.host import LocalHost
 from services.native.settings import NativeSettings
-from services.native.steps import AddressStep, InstanceStep, ProcessStep
+from services.native.steps import AddressStep, InstanceStep, ProcessStep, make_directories
 from services.native.supervisor import Supervisor
 from services.native.volume_step import VolumeStep
 from services.native.volumes import Volumes
@@ -190,9 +190,10 @@ class NativeMode:
         return smbd.version(self._host)
 
     def resume(self, work: Work) -> None:
-        """When the service starts: mounts the volumes that a reboot has unmounted, and takes over or starts smbd."""
+        """When the service starts: makes and mounts what a reboot has taken, and takes over or starts smbd."""
         if work.server.state in (State.CREATING, State.DELETING):
             return
+        make_directories(self._settings, work.server.uid)
         self._volume_step.ensure(replace(work, whole=True, changes=[]))
         self._supervisor.watch(work.server)
 

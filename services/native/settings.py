@@ -19,7 +19,8 @@ NSS_WRAPPER = "libnss_wrapper.so"
 @dataclass(frozen=True)
 class NativeSettings:
     """What an administrator may choose. Below `state_dir` lie our own things, below `data_root` the files of shares;
-    `extra_roots` are further directories below which shares may be laid. `id_first` and `id_count` are the range of
+    `extra_roots` are further directories below which shares may be laid. Below `run_dir`, if it is set, lie the locks of
+    running instances: smbd lets nobody in while the disk with them is full. `id_first` and `id_count` are the range of
     numeric user and group ids that users of file servers get."""
 
     backend_id: str
@@ -32,6 +33,7 @@ class NativeSettings:
     id_count: int = 100_000
     site_share_options: Mapping[str, str] = field(default_factory=dict)
     stop_servers_on_exit: bool = False
+    run_dir: str = ""
 
     @property
     def servers_dir(self) -> str:
@@ -50,6 +52,10 @@ class NativeSettings:
     def instance_dir(self, uid: str) -> str:
         return f"{self.servers_dir}/{uid}"
 
+    def runtime_dir(self, uid: str) -> str:
+        """What an instance needs only while it runs: may be gone after a reboot."""
+        return f"{self.run_dir}/{uid}" if self.run_dir else self.instance_dir(uid)
+
     def server_root(self, name: Name) -> str:
         """Above the shares that have no path of their own choosing."""
         return f"{self.data_root}/{name.file_server}"
@@ -62,16 +68,16 @@ class NativeSettings:
 
     def layout(self, uid: str) -> Layout:
         """Where the instance of the file server with this uid has its things."""
-        base = self.instance_dir(uid)
+        base, run = self.instance_dir(uid), self.runtime_dir(uid)
         passwd, group = f"{base}/passwd", f"{base}/group"
         return Layout(
             conf=f"{base}/smb.conf",
             private_dir=f"{base}/private",
             state_dir=f"{base}/state",
-            lock_dir=f"{base}/lock",
+            lock_dir=f"{run}/lock",
             cache_dir=f"{base}/cache",
-            pid_dir=f"{base}/pid",
-            ncalrpc_dir=f"{base}/ncalrpc",
+            pid_dir=f"{run}/pid",
+            ncalrpc_dir=f"{run}/ncalrpc",
             log_dir=f"{base}/log",
             passwd=passwd,
             group=group,

@@ -103,8 +103,7 @@ class InstanceStep:
         marker = {"uid": server.uid, "name": str(server.name), "endpoints": self._settings.endpoints(server.spec)}
         self._host.write_file(f"{base}/{MARKER}", json.dumps(marker).encode() + b"\n", 0o644)
         layout = self._settings.layout(server.uid)
-        for directory, mode in layout.directories:
-            _make_directory(directory, mode)
+        make_directories(self._settings, server.uid)
         # nss_wrapper(1) needs its files from the first program on; the users come later.
         for path, lines in ((layout.passwd, layout.system_passwd), (layout.group, layout.system_group)):
             if not os.path.exists(path):
@@ -115,6 +114,9 @@ class InstanceStep:
         base = self._settings.instance_dir(uid)
         claim = work.claims.get("instance", base)
         if claim is not None and claim.owner == uid:
+            if self._settings.run_dir:
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(self._settings.runtime_dir(uid))
             _remove_instance(base, uid)
             work.claims.release("instance", base, uid)
 
@@ -159,6 +161,13 @@ class ProcessStep:
 
     def remove(self, work: Work) -> None:
         self._supervisor.stop(work.server)
+
+
+def make_directories(settings: NativeSettings, uid: str) -> None:
+    """Those of an instance, which has its own one already."""
+    _make_parent(settings.runtime_dir(uid))
+    for directory, mode in settings.layout(uid).directories:
+        _make_directory(directory, mode)
 
 
 def _taken(endpoint: str, by: str) -> AddressInUse:

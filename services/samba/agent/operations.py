@@ -217,7 +217,8 @@ def main() -> None:
         answer = {"error": fault.answer}
     except Exception:
         # Samba's databases do not say why they could not be written.
-        if not os.path.isdir(request["lock_dir"]) or os.statvfs(request["lock_dir"]).f_bavail > 0:
+        places = filter(os.path.isdir, (request["lock_dir"], os.path.dirname(request["conf"])))
+        if all(os.statvfs(place).f_bavail > 0 for place in places):
             raise
         answer = {"error": Fault("STORAGE_FULL", "the storage of the instance's own files is full").answer}
     with os.fdopen(output, "w", encoding="utf-8") as file:
