@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 import uuid
@@ -14,7 +15,7 @@ from services.core.claims import StoredClaims
 from services.core.domain.names import CONTENTS, Kind
 from services.core.domain.operation import Operation, OperationState, StepProgress, StepState
 from services.core.domain.resource import Resource
-from services.core.errors import Internal, PvesmbError
+from services.core.errors import Internal, PvesmbError, StorageFull
 from services.core.ports import Clock, Telemetry, Vault
 from services.core.steps import Change, Mode, Step, Work
 from services.core.store import Store, Transaction
@@ -187,6 +188,8 @@ def typed(exception: Exception) -> PvesmbError:
         return exception
     if isinstance(exception, LeaseLost):
         raise exception
+    if isinstance(exception, OSError) and exception.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"no space left to make {exception.filename or 'a file'}")
     incident = uuid.uuid4().hex[:12]
     log.error("unexpected error", exc_info=exception, extra={"incident": incident})
     return Internal.of(incident)

@@ -69,16 +69,21 @@ def put_file(path: str, text: str, mode: int) -> bool:
     temporary = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(fd, mode)
-        if before is not None:
-            moment = max(time.time(), math.floor(before) + 1)
-            os.utime(fd, (moment, moment))
-        os.fsync(fd)
-    os.rename(temporary, path)
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(fd, mode)
+            if before is not None:
+                moment = max(time.time(), math.floor(before) + 1)
+                os.utime(fd, (moment, moment))
+            os.fsync(fd)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
     with opened(os.path.dirname(path)) as parent:
         os.fsync(parent)
     return True

@@ -110,12 +110,10 @@ def test_configuration(small: Callable[[str], NativeDeployment], figures: Figure
     before = configuration(deployment, server)
     other, other_spec = deployment.new_id(), deployment.spec()
     settings = pvesmb.FileServer(name=server.name, smb=pvesmb.SmbSettings(workgroup="OTHER"))
-    docs = pvesmb.Share(name=server.share("docs"), comment="x" * 200, access=[user_rule("ben")])
     calls: list[Callable[[], Any]] = [
         lambda: client.file_servers.update(settings, ["smb.workgroup"]),
-        lambda: client.shares.create(server.name, "new", pvesmb.Share(comment="x" * 200, access=[user_rule("ann")])),
-        lambda: client.shares.update(docs, ["access", "comment"]),
         lambda: client.users.create(server.name, "carl", pvesmb.User(password=password("carl"))),
+        lambda: client.groups.create(server.name, "crew", pvesmb.Group(members=["ben"])),
         lambda: client.file_servers.create(deployment.backend, other, other_spec, users=users("ann")),
     ]
     with session(server.endpoint, "docs", "ann", password("ann")) as live:
@@ -125,14 +123,34 @@ def test_configuration(small: Callable[[str], NativeDeployment], figures: Figure
                 refused(call)
                 assert live.read(handle, 100) == b"written before" and live.works()
             assert configuration(deployment, server) == before
+            made = until_full(deployment, server)
             assert server.smb("ann", "docs", "ls").ok, "new sessions too"
-            assert server.smb("ann", "new", "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
-            assert not (deployment.data / server.id / "new").exists()
             with pytest.raises(pvesmb.NotFound):
                 client.file_servers.get(f"{deployment.backend}/fileServers/{other}")
         assert live.read(handle, 100) == b"written before"
-    figures.put("faults", "changes refused while the disk of the configuration is full; old one in force", len(calls))
+    figures.put("faults", "changes refused while the disk of the configuration is full; old one in force", len(calls) + 1)
+    assert sorted(share.name for share in client.shares.list(server.name)) == sorted([server.share("docs"), *made])
     all_works(deployment, server)
+
+
+def until_full(deployment: NativeDeployment, server: Server) -> list[str]:
+    """The registry has room in its file still: shares can be made, and are served, until it has to grow. The one that finds
+    none left leaves all others as they were."""
+    networks = [f"10.{i}.0.0/16" for i in range(200)]
+    made: list[str] = []
+    while True:
+        share = pvesmb.Share(access=[user_rule("ann")], hosts_deny=networks)
+        id, before = f"s{len(made)}", configuration(deployment, server)
+        error = deployment.client.shares.create(server.name, id, share).exception(timeout=100)
+        if error is not None:
+            assert error.reason == "STORAGE_FULL", error
+            assert configuration(deployment, server) == before
+            assert server.smb("ann", id, "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
+            assert not (deployment.data / server.id / id).exists()
+            return made
+        made.append(server.share(id))
+        assert server.smb("ann", id, "ls").ok
+        assert len(made) < 200, "the disk is not full"
 
 
 def test_store(small: Callable[[str], NativeDeployment], figures: Figures) -> None:
