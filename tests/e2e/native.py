@@ -68,6 +68,12 @@ class NativeDeployment:
 
     backend = "backends/node1"
 
+    def another_gateway(self) -> ServiceProcess:
+        """A second one for the same backends, not started; who starts it ends it."""
+        config = {"listen": [f"unix:{self.state}/gateway2.sock"], "backends_file": str(self.state / "backends.toml")}
+        written = _write(self.state / "gateway2.toml", config)
+        return ServiceProcess("gateway", written, self.state / "gateway2.sock", self.state / "gateway2.log")
+
     def start(self) -> None:
         self.native.start()
         self.native.ready()

@@ -136,7 +136,7 @@ def test_configuration(small: Callable[[str], NativeDeployment], figures: Figure
 def until_full(deployment: NativeDeployment, server: Server) -> list[str]:
     """The registry has room in its file still: shares can be made, and are served, until it has to grow. The one that finds
     none left leaves all others as they were."""
-    networks = [f"10.{i}.0.0/16" for i in range(200)]
+    networks = [f"10.{i}.0.0/16" for i in range(250)]
     made: list[str] = []
     while True:
         share = pvesmb.Share(access=[user_rule("ann")], hosts_deny=networks)
@@ -153,6 +153,7 @@ def until_full(deployment: NativeDeployment, server: Server) -> list[str]:
         assert len(made) < 200, "the disk is not full"
 
 
+@pytest.mark.full
 def test_store(small: Callable[[str], NativeDeployment], figures: Figures) -> None:
     """The store's disk, which is that of the instances too: nothing is accepted, everything can be read."""
     deployment = small("native")
@@ -171,6 +172,7 @@ def test_store(small: Callable[[str], NativeDeployment], figures: Figures) -> No
     all_works(deployment, server)
 
 
+@pytest.mark.full
 def test_store_while_it_runs(small: Callable[[str], NativeDeployment]) -> None:
     """It fills up under operations that were accepted: they end when there is room again, or say why they did not."""
     deployment = small("native")
