@@ -58,6 +58,7 @@ class NativeDeployment:
             "listen": [f"unix:{self.state}/gateway.sock"],
             "backends_file": str(self.state / "backends.toml"),
             "metrics_listen": f"{self.address}:{_METRICS['gateway']}",
+            "log_level": config.get("log_level", "info"),
         }
         self.store_url = str(config.get("store_url", ""))
         self.native = ServiceProcess(module, native, self.state / "native.sock", self.state / "native.log")
