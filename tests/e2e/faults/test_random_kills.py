@@ -18,6 +18,7 @@ from typing import Any
 
 import pvesmb
 import pytest
+from pvesmb._channel import Pace
 
 from tests.e2e.deployment import MIB, Server, user_rule, users
 from tests.e2e.faults.orphans import orphans
@@ -27,7 +28,7 @@ from tests.figures import Figures
 
 CLIENTS = 8
 #: A kill comes at most so long after the change that it waits for: long enough for each step of a create.
-LATE_SECONDS = 1.2
+LATE_SECONDS = 0.8
 
 
 @pytest.fixture
@@ -35,6 +36,14 @@ def deployment() -> Iterator[NativeDeployment]:
     with closing(NativeDeployment()) as deployment:
         deployment.running()
         yield deployment
+
+
+@pytest.fixture
+def impatient(deployment: NativeDeployment) -> Iterator[pvesmb.Client]:
+    """Tries again soon: the backend is away for a moment only, but often."""
+    pace = Pace(sleep=lambda seconds: time.sleep(min(seconds, 0.3)))
+    with pvesmb.Client(f"unix:{deployment.gateway.socket}", pace=pace) as client:
+        yield client
 
 
 @dataclass
@@ -59,6 +68,7 @@ class Changer:
     """One client with file servers of its own."""
 
     deployment: NativeDeployment
+    client: pvesmb.Client
     chance: random.Random
     progress: Progress
     #: What must be there: file servers, and the names of their shares.
@@ -77,11 +87,13 @@ class Changer:
         self.progress.one_more()
 
     def create_server(self) -> None:
-        client, id, spec = self.deployment.client, self.deployment.new_id(), self.deployment.spec()
+        id, spec = self.deployment.new_id(), self.deployment.spec()
         shares = {"first": pvesmb.Share(access=[user_rule("ann")])}
         backend, request = self.deployment.backend, str(uuid.uuid4())
         made = self._persist(
-            lambda: client.file_servers.create(backend, id, spec, shares=shares, users=users("ann"), request_id=request)
+            lambda: self.client.file_servers.create(
+                backend, id, spec, shares=shares, users=users("ann"), request_id=request
+            )
         )
         self.servers[id] = Server(made)
         self.wanted[id] = {"first"}
@@ -91,7 +103,7 @@ class Changer:
         name, server = f"s{self.chance.randrange(10**9)}", self.servers[id]
         volume = {"volume": pvesmb.VolumeStorage(size_bytes=512 * MIB)} if self.chance.random() < 0.15 else {}
         share = pvesmb.Share(access=[user_rule("ann")], **volume)  # type: ignore[arg-type]  # one of the fields
-        shares, request = self.deployment.client.shares, str(uuid.uuid4())
+        shares, request = self.client.shares, str(uuid.uuid4())
         self._persist(lambda: shares.create(server.name, name, share, request_id=request))
         self.wanted[id].add(name)
 
@@ -101,13 +113,13 @@ class Changer:
             return self.create_share()
         id = self.chance.choice(full)
         name = self.chance.choice(sorted(self.wanted[id]))
-        shares, request, share = self.deployment.client.shares, str(uuid.uuid4()), self.servers[id].share(name)
+        shares, request, share = self.client.shares, str(uuid.uuid4()), self.servers[id].share(name)
         self._persist(lambda: shares.delete(share, delete_data=True, request_id=request))
         self.wanted[id].remove(name)
 
     def delete_server(self) -> None:
         id = self.chance.choice(sorted(self.wanted))
-        server, request, delete = self.servers.pop(id), str(uuid.uuid4()), self.deployment.client.file_servers.delete
+        server, request, delete = self.servers.pop(id), str(uuid.uuid4()), self.client.file_servers.delete
         self._persist(lambda: delete(server.name, force=True, delete_data=True, request_id=request))
         del self.wanted[id]
         self.removed.append((id, server.resource))
@@ -142,13 +154,13 @@ def kill_at_random(deployment: NativeDeployment, chance: random.Random, progress
 
 
 @pytest.mark.timeout(900)
-def test_random_kills(deployment: NativeDeployment, full: bool, figures: Figures) -> None:
+def test_random_kills(deployment: NativeDeployment, impatient: pvesmb.Client, full: bool, figures: Figures) -> None:
     kills, changes = (50, 200) if full else (6, 24)
     seed = random.SystemRandom().randrange(10**9)
     print(f"seed {seed}")
     chance, progress = random.Random(seed), Progress()
     after = sorted(chance.sample(range(changes - CLIENTS), kills))
-    clients = [Changer(deployment, random.Random(chance.random()), progress) for _ in range(CLIENTS)]
+    clients = [Changer(deployment, impatient, random.Random(chance.random()), progress) for _ in range(CLIENTS)]
     left = iter(range(changes))
     lock = threading.Lock()
 
