@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -209,6 +210,25 @@ def test_after_a_reboot_volumes_are_mounted_before_smbd_runs(bench: Bench) -> No
     # `watch` starts it in the background; a start asked for now waits for that.
     bench.supervisor.start(bench.server)
     bench.put("v", "three")
+
+
+def test_locks_that_lie_apart_may_be_gone_after_a_reboot(settings: NativeSettings, host: LocalHost) -> None:
+    apart = replace(settings, run_dir=f"{settings.state_dir}-run")
+    bench = Bench(apart, host)
+    try:
+        bench.create()
+        assert os.listdir(apart.run_dir) == [bench.server.uid]
+        assert not os.path.exists(f"{apart.instance_dir(bench.server.uid)}/lock")
+        bench.supervisor.stop(bench.server)
+        shutil.rmtree(apart.run_dir)
+        bench.mode.resume(bench.work(Verb.REPAIR))
+        bench.supervisor.start(bench.server)
+        bench.put("d", "one")
+        bench.remove(bench.work(Verb.DELETE, bench.plain, bench.volume, whole=True))
+        assert os.listdir(apart.run_dir) == []
+    finally:
+        bench.supervisor.stop_all()
+        bench.supervisor.close()
 
 
 def test_a_service_that_shall_stop_its_servers_leaves_no_process_and_no_mount(

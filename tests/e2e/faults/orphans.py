@@ -18,9 +18,9 @@ def orphans(deployment: NativeDeployment, wanted: Mapping[str, set[str]]) -> lis
     found += [f"secret {row}" for row in deployment.rows("SELECT key FROM secrets")]
     found += [f"instance {base}" for base in deployment.instances() if Path(base).name not in wanted]
     for pid in deployment.instance_processes():
-        words = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
-        if not any(uid.encode() in words for uid in wanted):
-            found.append(f"process {pid}")
+        words = words_of(pid)
+        if words and not any(uid.encode() in words for uid in wanted):
+            found.append(f"process {pid}: {words!r}")
     paths = {value for kind, value in deployment.rows("SELECT kind, value FROM claims") if kind == "directory"}
     volumes = [uid for uid, (_, kind) in resources.items() if kind == "shares"]
     found += [f"image {name}" for name in _entries(deployment.native_dir / "volumes") if Path(name).stem not in volumes]
@@ -45,6 +45,14 @@ def _in_samba(deployment: NativeDeployment, uid: str, names: set[str]) -> list[s
     told = deployment.tool_of(uid, "pdbedit", "-s", conf, "-L").stdout
     accounts = [line.partition(":")[0] for line in told.splitlines()]
     return found + [f"account {name} in {uid}" for name in accounts if name != "ann" and not name.startswith("pvesmb-")]
+
+
+def words_of(pid: int) -> bytes:
+    """Environment and arguments; empty for one that has just ended, as smbd's children do after their clients."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _entries(directory: Path) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e import cleanup
 from tests.e2e.deployment import Server, group_rule, password, user_rule, users
+from tests.e2e.faults.orphans import words_of
 from tests.e2e.native import NativeDeployment
 from tests.figures import Figures
 
@@ -58,8 +59,8 @@ class Scene:
         uids = {uid for (uid,) in self.deployment.rows("SELECT uid FROM resources WHERE kind = 'fileServers'")}
         assert {Path(base).name for base in self.deployment.instances()} == uids
         for pid in self.deployment.instance_processes():
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-            assert any(uid.encode() in environment for uid in uids), f"process {pid} belongs to no file server"
+            words = words_of(pid)
+            assert not words or any(uid.encode() in words for uid in uids), f"process {pid} belongs to no file server"
 
 
 @dataclass(frozen=True)
