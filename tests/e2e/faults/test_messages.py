@@ -168,11 +168,13 @@ def test_large_messages(scene: Scene, figures: Figures) -> None:
         pids = (deployment.gateway.pid, deployment.native.pid)
         before = [memory(pid) for pid in pids]
         with ThreadPoolExecutor(8) as pool:
-            errors = list(pool.map(lambda _: refused(call, bytes(5 * MIB)), range(64)))
+            errors = list(pool.map(lambda _: refused(call, bytes(5 * MIB)), range(128)))
         assert set(errors) == {"LIMIT_REACHED"}
         grown = [(memory(pid) - now) // MIB for pid, now in zip(pids, before, strict=True)]
-    assert grown[0] <= 16 * 8 and grown[1] <= 16, f"MiB more in gateway and backend: {grown}"
-    figures.put("input", "memory that 64 messages of 5 MiB from 8 clients cost the gateway, the backend", f"{grown} MiB")
+    # Several copies of what 8 clients send at once, and far less than the 640 MiB that all of it is.
+    assert grown[0] <= 256 and grown[1] <= 16, f"MiB more in gateway and backend: {grown}"
+    what = "memory that 128 messages of 5 MiB by 8 clients cost the gateway, the backend"
+    figures.put("input", what, f"{grown[0]} MiB, {grown[1]} MiB")
 
 
 def refused(call: Callable[[str, bytes], bytes], data: bytes) -> str:
