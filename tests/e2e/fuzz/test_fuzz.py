@@ -16,12 +16,12 @@ from google.longrunning import operations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
 from tests.e2e.deployment import CANARY
+from tests.e2e.faults.canary import holding
 from tests.e2e.fuzz import calls, inputs, world
 from tests.e2e.fuzz.inputs import LONG, Input
 from tests.e2e.fuzz.values import Values
 from tests.e2e.fuzz.verdict import Outcome, faults, made_by_grpc, status_faults
 from tests.e2e.native import NativeDeployment
-from tests.e2e.test_secrets import holding
 from tests.e2e.waiting import until
 from tests.figures import Figures
 
