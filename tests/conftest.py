@@ -1,7 +1,7 @@
 """How much of the tests runs, and where their figures go.
 
 `--full` runs what is too long for every day: `make faults` and `make conformance` ask for it. Tests note what they have
-seen with `figures`; `--write DOCUMENT` puts it into the document, if every test passed. `--seed` makes tests that choose at
+seen with `figures`; `--write DOCUMENT` puts it into the document, if every test ran and passed. `--seed` makes tests that choose at
 random choose otherwise; they print it.
 """
 
@@ -39,8 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     document = session.config.getoption("--write")
-    if document is not None and exitstatus == pytest.ExitCode.OK:
-        document.write_text(session.config.stash[_FIGURES].written_into(document.read_text()))
+    if document is None or exitstatus != pytest.ExitCode.OK:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and (reporter.stats.get("deselected") or reporter.stats.get("skipped")):
+        reporter.write_line(f"{document} stays as it is: this was not all of it")
+        return
+    document.write_text(session.config.stash[_FIGURES].written_into(document.read_text()))
 
 
 @pytest.fixture(scope="session")

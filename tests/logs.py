@@ -24,7 +24,7 @@ def captured() -> Iterator[list[dict[str, Any]]]:
     root, handler = logging.getLogger(), Keeping()
     level = root.level
     root.addHandler(handler)
-    root.setLevel(logging.INFO)
+    root.setLevel(min(level, logging.INFO))
     try:
         yield lines
     finally:

@@ -8,6 +8,8 @@ from services.core.errors import PreconditionFailed
 from services.core.steps import Claim
 from services.core.store import Store, Transaction
 
+_MISSING = PreconditionFailed("not claimed yet")
+
 
 class StoredClaims:
     """`Claims`, put in a transaction of their own, so that they are durable before the things are made."""
@@ -30,12 +32,18 @@ class StoredClaims:
         return standing
 
     def put_each(self, claims: Sequence[Claim]) -> Sequence[Claim | PreconditionFailed]:
+        """New ones are put in one order by everybody: replicas that want the same things must not wait for each other."""
+        answers: list[Claim | PreconditionFailed] = []
         with self._store.snapshot() as tx:
-            standing = [tx.claim(claim.kind, claim.value) for claim in claims]
-        if all(s is not None and s.owner == claim.owner for s, claim in zip(standing, claims, strict=True)):
-            return [claim for claim in standing if claim is not None]
-        with self._store.transaction() as tx:
-            return [_put(tx, claim) for claim in claims]
+            for claim in claims:
+                standing = tx.claim(claim.kind, claim.value)
+                answers.append(standing if standing is not None and standing.owner == claim.owner else _MISSING)
+        missing = [at for at, answer in enumerate(answers) if answer is _MISSING]
+        if missing:
+            with self._store.transaction() as tx:
+                for at in sorted(missing, key=lambda at: (claims[at].kind, claims[at].value)):
+                    answers[at] = _put(tx, claims[at])
+        return answers
 
     def release(self, kind: str, value: str, owner: str) -> None:
         with self._store.transaction() as tx:

@@ -49,7 +49,7 @@ def decode(kind: type[T], data: Any) -> T:
     return typing.cast(T, _decode(kind, data))
 
 
-_KEPT_LENGTH = 4096
+_KEPT_LENGTH = 2048
 
 
 def decode_text(kind: Any, text: str) -> Any:

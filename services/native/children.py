@@ -18,7 +18,7 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 @dataclass
 class Process:
     """A process that leads a group of its own, with our ends of its pipes. `pidfd` is readable when it has ended; `wait`
-    then gives its exit status as `subprocess` does. `further` are descriptors that go with it."""
+    then gives its exit status, negative if a signal ended it. `further` are descriptors that go with it."""
 
     pid: int
     pidfd: int
@@ -29,7 +29,9 @@ class Process:
     further: tuple[int, ...] = ()
 
     def kill(self) -> None:
-        """Its whole group, and waits for it."""
+        """Its whole group, and waits for it. A forked one may not lead its group yet."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()

@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from services.native.children import ENVIRONMENT, Pipes, Process
 from services.native.settings import NSS_WRAPPER
 
 #: To load Samba's binding takes a tenth of a second; an answer after that, a thousandth.
-START_SECONDS = 20.0
+ANSWER_SECONDS = 10.0
 END_SECONDS = 2.0
 #: nss_wrapper(1) reads its settings once, at the first fork at the latest. So it is given names without a directory, and
 #: each child goes to the directory where its files have these names.
@@ -46,39 +48,51 @@ class ForkServer:
         names = {name: os.path.basename(value) for name, value in asked.items()}
         return asked if names == PRELOADED else None
 
-    def start(self, environment: Mapping[str, str]) -> Process | None:
-        """A child; none if the server cannot be had: starting the program in the usual way then tells why."""
-        pipes = Pipes()
-        status, their_status = os.pipe()
-        theirs = [*pipes.theirs, their_status]
+    def start(self, environment: Mapping[str, str], deadline: float) -> Process | None:
+        """A child; none if the server cannot be had: starting the program in the usual way then tells why. `TimeoutError`
+        if it was not there at the deadline, of time.monotonic()."""
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
         try:
-            with self._lock:
-                # One that has ended since it was idle is noticed by asking it.
-                told = self._ask(environment, theirs) or self._ask(environment, theirs)
-        finally:
-            pipes.close_theirs()
-            os.close(their_status)
-        if told is None:
-            pipes.close_ours()
-            os.close(status)
+            # One that has ended, being idle or old, is noticed by asking it.
+            return self._ask(environment, deadline) or self._ask(environment, deadline)
+        except TimeoutError:
+            self._drop()
             return None
-        return Process(*told, *pipes.ours, wait=lambda: _exit_status(status), further=(status,))
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         with self._lock:
             self._drop()
 
-    def _ask(self, environment: Mapping[str, str], fds: Sequence[int]) -> tuple[int, int] | None:
-        """Pid and pidfd of a new child; none if there was no answer. Such a child would do nothing: its input is empty."""
-        with contextlib.suppress(OSError):
-            self._connection = self._connection or self._open()
-            socket.send_fds(self._connection, [json.dumps(environment).encode()], fds)
-            answer, received, _, _ = socket.recv_fds(self._connection, 64, 1)
-            if answer and received:
-                os.set_inheritable(received[0], False)
-                return int(answer), received[0]
-        self._drop()
-        return None
+    def _ask(self, environment: Mapping[str, str], deadline: float) -> Process | None:
+        """A new child; none if the server has ended. A child of which we were not told does nothing: our ends of its pipes
+        are closed before it has read a request."""
+        with contextlib.ExitStack() as undo:
+            pipes = Pipes()
+            undo.callback(pipes.close_ours)
+            status, their_status = os.pipe()
+            undo.callback(os.close, status)
+            try:
+                connection = self._connection or self._open()
+                connection.settimeout(max(0.001, min(ANSWER_SECONDS, deadline - time.monotonic())))
+                socket.send_fds(connection, [json.dumps(environment).encode()], [*pipes.theirs, their_status])
+                answer, received, _, _ = socket.recv_fds(connection, 64, 1)
+            except TimeoutError:
+                raise
+            except OSError:
+                answer, received = b"", []
+            finally:
+                pipes.close_theirs()
+                os.close(their_status)
+            if not (answer and received):
+                self._drop()
+                return None
+            undo.pop_all()
+        os.set_inheritable(received[0], False)
+        wait = partial(_exit_status, status)
+        return Process(int(answer), received[0], *pipes.ours, wait=wait, further=(status,))
 
     def _open(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -88,7 +102,6 @@ class ForkServer:
                 [*self._program, "serve"], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
                 cwd="/", env=ENVIRONMENT | HOME | PRELOADED, start_new_session=True,
             )  # fmt: skip
-        ours.settimeout(START_SECONDS)
         return ours
 
     def _drop(self) -> None:
@@ -105,6 +118,6 @@ class ForkServer:
 
 
 def _exit_status(status: int) -> int:
-    """The byte that a child writes at its end; one that was killed writes none."""
+    """The byte that a child writes at its end; one that was killed, by whatever signal, writes none."""
     written = os.read(status, 1)
     return written[0] if written else -signal.SIGKILL

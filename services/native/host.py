@@ -31,24 +31,24 @@ class LocalHost:
         """See `Host.run`. Returns when the command itself has ended, even if a daemon that it left behind still holds its
         output; each output is cut at the limit."""
         deadline = time.monotonic() + timeout
-        process: Process | None = None
-        if self._fork_server is not None and (environment := self._fork_server.can_run(argv)) is not None:
-            process = self._fork_server.start(environment)
-        if process is None:
-            process = spawn(argv)
         try:
-            out, err = self._converse(process, stdin, deadline)
-            returncode = process.wait()
+            with contextlib.closing(self._start(argv, deadline)) as process:
+                out, err = self._converse(process, stdin, deadline)
+                returncode = process.wait()
         except TimeoutError:
             raise HostTimeout(
                 f"{os.path.basename(argv[0])} did not end within {timeout:g} s and was stopped",
                 metadata={"command": os.path.basename(argv[0])},
             ) from None
-        finally:
-            process.close()
         if argv[0] == "env" and returncode == 127 and err.startswith(b"env: "):
             raise missing(next((word for word in argv[1:] if "=" not in word), "env"))
         return Completed(returncode, out, err)
+
+    def _start(self, argv: Sequence[str], deadline: float) -> Process:
+        forks = self._fork_server
+        environment = forks.can_run(argv) if forks is not None else None
+        forked = forks.start(environment, deadline) if forks is not None and environment is not None else None
+        return forked or spawn(argv)
 
     def _converse(self, process: Process, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
         """Feeds and drains the three pipes until the process has ended; on `TimeoutError` it and its group are dead."""

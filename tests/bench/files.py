@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -9,7 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pvesmb
 
@@ -46,25 +49,21 @@ STOCK = """
 
 @dataclass(frozen=True)
 class Target:
-    """A share, as smbclient reaches it."""
+    """A share, as smbclient reaches it, of the smbd with this smb.conf."""
 
     address: str
     share: str
+    conf: str
 
-    def run(self, command: str, login: str) -> float:
-        argv = [
-            "smbclient",
-            f"//{self.address}/{self.share}",
-            "-p",
-            str(PORT),
-            "-s",
-            "/dev/null",
-            "-A",
-            login,
-            "-c",
-            command,
-        ]
-        return seconds(lambda: subprocess.run(argv, check=True, capture_output=True))
+    def run(self, command: str, login: Path) -> str:
+        argv = ["smbclient", f"//{self.address}/{self.share}", "-p", str(PORT), "-s", "/dev/null", "-A", str(login)]
+        return subprocess.run([*argv, "-c", command], check=True, capture_output=True, text=True).stdout
+
+    def security(self, login: Path) -> dict[str, Any]:
+        """Dialect, encryption and signing of a session, as the server tells them."""
+        status = json.loads(self.run(f"!smbstatus -s {self.conf} --json -p", login))
+        [session] = status["sessions"].values()
+        return {key: session[key] for key in ("session_dialect", "encryption", "signing")}
 
 
 def throughput(deployment: NativeDeployment, mib: int, rounds: int) -> list[Row]:
@@ -77,15 +76,17 @@ def throughput(deployment: NativeDeployment, mib: int, rounds: int) -> list[Row]
         login.write_text(f"username={USER}\npassword={password(USER)}\n")
         server = deployment.new_server(users=users(USER), shares={"files": pvesmb.Share(access=[user_rule(USER)])})
         with stock(deployment) as theirs:
-            targets = {"ours": Target(server.endpoint[0], "files"), "stock": theirs}
+            targets = {"ours": Target(server.endpoint[0], "files", deployment.conf(server)), "stock": theirs}
+            ours, stocks = (target.security(login) for target in targets.values())
+            assert ours == stocks, "not the same level of security"
             taken: dict[tuple[str, str], list[float]] = {}
             for i in range(rounds + 1):
                 for name in sorted(targets, reverse=bool(i % 2)):
-                    commands = {"write": f"put {source} f", "read": "get f /dev/null", "delete": "del f"}
-                    for what, command in commands.items():
-                        took = targets[name].run(command, str(login))
+                    for what, command in (("write", f"put {source} f"), ("read", "get f /dev/null")):
+                        took = seconds(partial(targets[name].run, command, login))
                         if i:
                             taken.setdefault((what, name), []).append(took)
+                    targets[name].run("del f", login)
     speed = {key: mib / statistics.median(values) for key, values in taken.items()}
     size = f"{mib / 1024:g} GiB"
     return [
@@ -123,7 +124,7 @@ def stock(deployment: NativeDeployment) -> Iterator[Target]:
         process = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
     try:
         until((base / "pid" / "smbd.pid").exists, f"stock smbd; see {base}/out", 10)
-        yield Target(address, "files")
+        yield Target(address, "files", str(conf))
     finally:
         process.terminate()
         process.wait()

@@ -11,17 +11,22 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `limit` is what must be reached."""
+    """One line of the table: whether the measured value keeps the limit, if there is one."""
 
     what: str
     limit: str
     measured: str
+    kept: bool = True
+
+    def __str__(self) -> str:
+        return f"| {self.what} | {self.limit} | {self.measured}{'' if self.kept else ' **missed**'} |"
 
 
 def ratio(what: str, limit: float, ours: float, theirs: float, unit: str = "ms", *, least: bool = False) -> Row:
     """Ours over theirs; `least` says that the limit is the smallest that will do."""
-    sign = "≥" if least else "≤"
-    return Row(what, f"{sign} {limit:g}", f"**{ours / theirs:.2f}** ({ours:.4g} {unit} / {theirs:.4g} {unit})")
+    value, sign = ours / theirs, "≥" if least else "≤"
+    kept = value >= limit if least else value <= limit
+    return Row(what, f"{sign} {limit:g}", f"{value:.2f} ({ours:.4g} {unit} / {theirs:.4g} {unit})", kept)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -39,8 +44,13 @@ def medians_ms(times: int, work: Mapping[str, Callable[[int], object]]) -> dict[
     return {name: statistics.median(values[1:]) for name, values in taken.items()}
 
 
-def resident_mib(pid: int) -> float:
+def resident(what: str, limit_mib: float, pid: int) -> Row:
     """Resident memory of a process."""
+    mib = resident_mib(pid)
+    return Row(what, f"≤ {limit_mib:g} MiB", f"{mib:.0f} MiB", mib <= limit_mib)
+
+
+def resident_mib(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

@@ -12,29 +12,37 @@ import json
 import os
 import socket
 import sys
+import time
 import traceback
 
 from services.samba.agent.operations import main
 
-#: A process that nobody needs is no use: it holds memory, and Samba as it was before an upgrade.
+#: A process that nobody needs holds memory, and an old one Samba as it was before an upgrade.
 IDLE_SECONDS = 30.0
+OLD_SECONDS = 300.0
 
 
 def serve() -> None:
     """A message is the environment to add, as JSON, with four descriptors: standard input, output and error of the child,
     and where it writes its exit status, one byte. The answer is a pidfd of the child, with its pid. Ends when the other
-    side closes, or is silent for long."""
+    side closes; and, as long as no child lives (it would take itself for an orphan), when the other side is silent for
+    long, or when it is old: then a request is left without an answer, and nothing is done of it."""
     with contextlib.suppress(ImportError):
         for module in ("samba.samba3.param", "samba.samba3.passdb", "samba.samba3.smbconf", "samba.smbconf"):
             importlib.import_module(module)
     with socket.socket(fileno=0) as connection:
         connection.settimeout(IDLE_SECONDS)
+        old = time.monotonic() + OLD_SECONDS
         while True:
             try:
                 message, fds, _, _ = socket.recv_fds(connection, 65536, 4)
-            except (TimeoutError, ConnectionError):
+            except ConnectionError:
                 return
-            if not message:
+            except TimeoutError:
+                if bury():
+                    return
+                continue
+            if not message or (bury() and time.monotonic() > old):
                 return
             child = os.fork()
             if child == 0:
@@ -46,7 +54,6 @@ def serve() -> None:
             with contextlib.suppress(ConnectionError):
                 socket.send_fds(connection, [str(child).encode()], [pidfd])
             os.close(pidfd)
-            bury()
 
 
 def become(environment: dict[str, str], fds: list[int]) -> None:
@@ -67,16 +74,20 @@ def become(environment: dict[str, str], fds: list[int]) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
         os.write(status, bytes([code]))
         os._exit(code)
 
 
-def bury() -> None:
-    """Children that have ended."""
-    with contextlib.suppress(ChildProcessError):
+def bury() -> bool:
+    """Reaps the children that have ended; whether none is left."""
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -16,8 +18,10 @@ import pytest
 
 from services.core.errors import HostNotPrepared, HostTimeout
 from services.core.ports import Completed
+from services.native import fork_server
 from services.native.fork_server import ForkServer
 from services.native.host import LocalHost
+from tests.e2e.process import CLONE
 from tests.e2e.waiting import until
 
 #: Does what it is told; as the agent, but for what it does.
@@ -31,9 +35,10 @@ def main():
         print(subprocess.run(["getent", "passwd"], capture_output=True, text=True).stdout)
     elif told == "who":
         print(os.getpid(), os.getppid(), os.getpgid(0))
-    elif told == "hang":
+    elif isinstance(told, str):
         child = subprocess.Popen(["sleep", "600"])
-        print(os.getpid(), child.pid, flush=True)
+        with open(told, "w") as file:
+            file.write(f"{os.getpid()} {child.pid}")
         child.wait()
     else:
         print("x" * told, file=sys.stderr)
@@ -102,11 +107,78 @@ def test_children_have_one_parent_and_a_group_of_their_own(forking: LocalHost, t
 
 def test_a_child_that_does_not_end_is_stopped_with_its_children(forking: LocalHost, tmp_path: Path) -> None:
     argv = instance(tmp_path, "ann")
-    before = _processes()
     with pytest.raises(HostTimeout):
-        run(forking, argv, "hang", timeout=3.0)
-    until(lambda: not any(b"sleep\x00600" in _cmdline(pid) for pid in _processes() - before), "the end of its child")
+        run(forking, argv, str(tmp_path / "pids"), timeout=3.0)
+    for pid in (tmp_path / "pids").read_text().split():
+        until(lambda pid=pid: _state(pid) in ("Z", ""), "the end of it and its child")  # type: ignore[misc]
     assert run(forking, argv, "who").returncode == 0, "the next one is served"
+
+
+def test_a_time_that_is_over_ends_it_wherever_it_is(forking: LocalHost, tmp_path: Path) -> None:
+    """The child may not lead its group yet, or not read yet."""
+    argv = instance(tmp_path, "ann")
+    for _ in range(20):
+        with pytest.raises(HostTimeout):
+            forking.run(argv, stdin=b" " * 1_000_000, timeout=0.0)
+    assert run(forking, argv, "who").returncode == 0
+
+
+def test_a_server_that_hangs_is_done_without(
+    server: ForkServer, forking: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "ANSWER_SECONDS", 0.5)
+    argv = instance(tmp_path, "ann")
+    first = int(run(forking, argv, "who").stdout.split()[1])
+    os.kill(first, signal.SIGSTOP)
+    assert int(run(forking, argv, "who").stdout.split()[1]) == os.getpid(), "started in the usual way"
+    assert _state(str(first)) == ""
+    assert int(run(forking, argv, "who").stdout.split()[1]) not in (first, os.getpid())
+
+
+def test_it_outlives_its_idleness_as_long_as_a_child_lives(tmp_path: Path) -> None:
+    """A child whose parent is gone takes itself for an orphan."""
+    made = ForkServer(
+        [*PROGRAM[:-1], "from services.samba.agent import serving\nserving.IDLE_SECONDS = 0.05\n" + PROGRAM_TEXT]
+    )
+    argv = [*instance(tmp_path, "ann")[: -len(PROGRAM)], *made._program]
+    told = tmp_path / "pids"
+    with contextlib.closing(made), ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(run, LocalHost(fork_server=made), argv, str(told), 30.0)
+        until(told.exists, "the child")
+        child, sleep = (int(pid) for pid in until(lambda: told.read_text().split(), "its pids"))
+        parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+        with select.epoll() as ended:
+            fd = os.pidfd_open(parent)
+            ended.register(fd, select.EPOLLIN)
+            assert ended.poll(0.5) == [], "it is idle, and has a child"
+            os.kill(sleep, signal.SIGKILL)
+            assert hanging.result().returncode == 0
+            assert ended.poll(30) != []
+            os.close(fd)
+
+
+def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    text = (
+        "import os, signal\n"
+        "from services.native.host import LocalHost\n"
+        "from tests.contract.native.test_fork_server import PROGRAM, ForkServer, run\n"
+        f"argv = {instance(tmp_path, 'ann')[: -len(PROGRAM)]!r} + list(PROGRAM)\n"
+        "print(run(LocalHost(fork_server=ForkServer(PROGRAM)), argv, 'who').stdout.split()[1].decode(), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", text], cwd=CLONE, stdout=subprocess.PIPE, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    until(lambda: _state(ended.stdout.decode().strip()) == "", "the end of the server")
+
+
+def test_descriptors_are_given_back(forking: LocalHost, tmp_path: Path) -> None:
+    argv = instance(tmp_path, "ann")
+    server = run(forking, argv, "who").stdout.split()[1].decode()
+    before = [os.listdir(f"/proc/{pid}/fd") for pid in ("self", server)]
+    for _ in range(20):
+        assert run(forking, argv, "who").stdout.split()[1].decode() == server
+    after = [os.listdir(f"/proc/{pid}/fd") for pid in ("self", server)]
+    assert list(map(len, before)) == list(map(len, after))
 
 
 def test_a_server_that_died_is_started_again(forking: LocalHost, tmp_path: Path) -> None:
@@ -145,12 +217,9 @@ def test_a_missing_program_is_told_as_ever(tmp_path: Path) -> None:
         host.run(argv)
 
 
-def _processes() -> set[int]:
-    return {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
-
-
-def _cmdline(pid: int) -> bytes:
+def _state(pid: str) -> str:
+    """Its letter in proc(5); empty if it is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return b""
+        return ""

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine
 
+from services.core.claims import StoredClaims
 from services.core.domain.account import UserSpec
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name
@@ -174,6 +176,76 @@ def test_claims_belong_to_one_owner(store: Store) -> None:
         assert tx.claims_of("me") == [claim]
         tx.release_claim("directory", "/srv/x", "me")
         assert tx.claim("directory", "/srv/x") is None
+
+
+def test_claims_are_put_together(store: Store) -> None:
+    stored = StoredClaims(store)
+    mine = [Claim("directory", f"/srv/{name}", "me") for name in "cab"]
+    taken = Claim("directory", "/srv/a", "other", {"existed": True})
+    stored.put(taken)
+    assert stored.put(replace(taken, facts={})) == taken, "the first facts win"
+    again = Claim("directory", "/srv/c", "a third")
+    first, second, third, fourth = stored.put_each([*mine, again])
+    assert (first, third) == (mine[0], mine[2])
+    assert isinstance(second, PreconditionFailed) and second.metadata["value"] == "/srv/a"
+    assert isinstance(fourth, PreconditionFailed), "two of one batch want the same"
+    with pytest.raises(PreconditionFailed):
+        stored.put(replace(taken, owner="me"))
+    assert list(stored.of("me")) == [mine[2], mine[0]]
+
+
+def test_replicas_that_want_the_same_do_not_wait_for_each_other(store: Store, store_url: str) -> None:
+    """Put in the order in which they are asked for, these would be a deadlock on PostgreSQL."""
+    other = store if store.embedded else Store(store_url)
+    for i in range(10):
+        paths = [f"/srv/{i}/{k}" for k in range(40)]
+        start = threading.Barrier(2)
+
+        def claim(replica: Store, owner: str, paths: list[str], start: threading.Barrier = start) -> int:
+            start.wait()
+            answers = StoredClaims(replica).put_each([Claim("directory", path, owner) for path in paths])
+            return sum(isinstance(answer, Claim) for answer in answers)
+
+        with ThreadPoolExecutor(2) as pool:
+            one, two = pool.submit(claim, store, "one", paths), pool.submit(claim, other, "two", paths[::-1])
+            assert one.result() + two.result() == len(paths)
+    if other is not store:
+        other.close()
+
+
+def test_writers_of_one_process_wait_for_the_lock_and_not_for_sqlite(tmp_path: Path) -> None:
+    """SQLite's waiting would be seen as a statement that is under way."""
+    store = Store(f"sqlite:///{tmp_path}/store.db")
+    begun: list[str] = []
+
+    def write() -> None:
+        with store.transaction():
+            begun.append("second")
+
+    with store.transaction():
+        second = threading.Thread(target=write)
+        second.start()
+        second.join(0.3)
+        assert store._engine.pool.checkedout() == 1, "the second writer has no connection yet"
+        assert begun == []
+    second.join()
+    assert begun == ["second"]
+    store.close()
+
+
+def test_several_may_make_the_tables_at_once(store_url: str) -> None:
+    if store_url.startswith("sqlite"):
+        return  # belongs to one process
+
+    def begin(_: int) -> None:
+        Store(store_url).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, range(4)))
+    opened = Store(store_url)
+    with opened.transaction() as tx:
+        assert tx.servers() == []
+    opened.close()
 
 
 def test_requests_expire(store: Store) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from tests.e2e.conformance.smbtorture import Outcome
 
 _HERE = Path(__file__).parent
-#: As they stand in `known.toml`. With `either` any verdict will do.
-_VERDICTS = ("failure", "skip", "either")
+#: As they stand in `known.toml`.
+_VERDICTS = ("failure", "skip")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def complaints(outcome: Outcome, known: Mapping[str, Known], baseline: Sequence[
         wanted = known[name].verdict if name in known else "success"
         if verdict == "none":
             found.append(f"{name}: came to no end")
-        elif wanted not in ("either", verdict):
+        elif wanted != verdict:
             found.append(f"{name}: {verdict}, not {wanted}" + (": take it out of known.toml" if name in known else ""))
     return sorted(found)
 

@@ -117,6 +117,7 @@ with bound(request_id="r0"), bound(request_id="r1"):
         1 / 0
     except ZeroDivisionError:
         logging.getLogger("a").exception("three")
+logging.getLogger("a").info("four")
 """
 
 
@@ -126,8 +127,9 @@ def test_logs_are_json_lines_without_secrets() -> None:
     assert done.stdout == ""
     assert "hunter2" not in done.stderr
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["event"] for line in lines] == ["one", "two x", "three"]
-    assert all(line["service"] == "unit" and line["request_id"] == "r1" for line in lines)
+    assert [line["event"] for line in lines] == ["one", "two x", "three", "four"]
+    assert all(line["service"] == "unit" for line in lines)
+    assert [line.get("request_id") for line in lines] == ["r1", "r1", "r1", None]
     assert {"level", "timestamp", "logger"} <= lines[0].keys()
     assert lines[0]["password"] == "<redacted>"
     assert "ZeroDivisionError" in lines[2]["exception"]
