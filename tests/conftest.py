@@ -1,8 +1,8 @@
 """How much of the tests runs, and where their figures go.
 
 `--full` runs what is too long for every day: `make faults` and `make conformance` ask for it. Tests note what they have
-seen with `figures`; `--write DOCUMENT` puts it into the document, if every test ran and passed. `--seed` makes tests that choose at
-random choose otherwise; they print it.
+seen with `figures`; `--write DOCUMENT` puts it into the document, if every test ran and passed. `--seed` makes tests that
+choose at random choose otherwise; they print it.
 """
 
 from __future__ import annotations

@@ -49,32 +49,47 @@ class Process:
 
 def spawn(argv: Sequence[str]) -> Process:
     """Starts a program; `HostNotPrepared` if there is none of that name."""
-    pipes = Pipes()
-    try:
-        popen = subprocess.Popen(
-            argv, stdin=pipes.theirs[0], stdout=pipes.theirs[1], stderr=pipes.theirs[2],
-            cwd="/", env=ENVIRONMENT, start_new_session=True,
-        )  # fmt: skip
-    except (FileNotFoundError, PermissionError):
-        pipes.close_ours()
-        raise missing(argv[0]) from None
-    except BaseException:
-        pipes.close_ours()
-        raise
-    finally:
-        pipes.close_theirs()
-    return Process(popen.pid, os.pidfd_open(popen.pid), *pipes.ours, wait=popen.wait)
+    with contextlib.ExitStack() as undo, Pipes() as pipes:
+        undo.callback(pipes.close_ours)
+        stdin, stdout, stderr = pipes.ours
+        try:
+            popen = subprocess.Popen(
+                argv, stdin=pipes.theirs[0], stdout=pipes.theirs[1], stderr=pipes.theirs[2],
+                cwd="/", env=ENVIRONMENT, start_new_session=True,
+            )  # fmt: skip
+        except (FileNotFoundError, PermissionError):
+            raise missing(argv[0]) from None
+        try:
+            process = Process(popen.pid, os.pidfd_open(popen.pid), stdin, stdout, stderr, wait=popen.wait)
+        except OSError:
+            popen.kill()
+            popen.wait()
+            raise
+        undo.pop_all()
+    return process
 
 
 class Pipes:
-    """Standard input, output and error: the ends of the child, and ours."""
+    """Standard input, output and error, and `more` further outputs: the ends of the child, which are closed here with the
+    block, and ours."""
 
-    def __init__(self) -> None:
-        (stdin, feed), (drain, stdout), (drain_errors, stderr) = (os.pipe() for _ in range(3))
-        self.theirs = (stdin, stdout, stderr)
-        self.ours = (feed, drain, drain_errors)
+    def __init__(self, more: int = 0) -> None:
+        self.theirs: list[int] = []
+        self.ours: list[int] = []
+        try:
+            for number in range(3 + more):
+                ends = os.pipe()
+                self.theirs.append(ends[number > 0])
+                self.ours.append(ends[number == 0])
+        except OSError:
+            self.close_ours()
+            self.__exit__()
+            raise
 
-    def close_theirs(self) -> None:
+    def __enter__(self) -> Pipes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for fd in self.theirs:
             os.close(fd)
 

@@ -69,30 +69,23 @@ class ForkServer:
     def _ask(self, environment: Mapping[str, str], deadline: float) -> Process | None:
         """A new child; none if the server has ended. A child of which we were not told does nothing: our ends of its pipes
         are closed before it has read a request."""
-        with contextlib.ExitStack() as undo:
-            pipes = Pipes()
+        with contextlib.ExitStack() as undo, Pipes(more=1) as pipes:
             undo.callback(pipes.close_ours)
-            status, their_status = os.pipe()
-            undo.callback(os.close, status)
             try:
                 connection = self._connection or self._open()
                 connection.settimeout(max(0.001, min(ANSWER_SECONDS, deadline - time.monotonic())))
-                socket.send_fds(connection, [json.dumps(environment).encode()], [*pipes.theirs, their_status])
+                socket.send_fds(connection, [json.dumps(environment).encode()], pipes.theirs)
                 answer, received, _, _ = socket.recv_fds(connection, 64, 1)
-            except TimeoutError:
-                raise
-            except OSError:
+            except (BrokenPipeError, ConnectionResetError, FileNotFoundError, PermissionError):
                 answer, received = b"", []
-            finally:
-                pipes.close_theirs()
-                os.close(their_status)
             if not (answer and received):
                 self._drop()
                 return None
             undo.pop_all()
         os.set_inheritable(received[0], False)
+        stdin, stdout, stderr, status = pipes.ours
         wait = partial(_exit_status, status)
-        return Process(int(answer), received[0], *pipes.ours, wait=wait, further=(status,))
+        return Process(int(answer), received[0], stdin, stdout, stderr, wait=wait, further=(status,))
 
     def _open(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

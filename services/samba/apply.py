@@ -8,7 +8,7 @@ from typing import Any
 
 from services.core.domain.names import Kind
 from services.core.domain.share import DirectoryStorage, VolumeStorage
-from services.core.errors import REASONS, HostNotPrepared, PreconditionFailed, PvesmbError
+from services.core.errors import REASONS, HostNotPrepared, HostUnreachable, PreconditionFailed, PvesmbError
 from services.core.steps import Contents
 from services.samba import accounts, agent
 from services.samba.instance import GUEST_USER, PROBE_USER, Instances, Server
@@ -26,12 +26,21 @@ DELETE_TIMEOUT = 3600.0
 
 
 def ask(instances: Instances, server: Server, op: str, data: Mapping[str, Any], timeout: float = TIMEOUT) -> Json:
-    """One run of the script, whose data goes in by standard input only. An error of the whole is raised, those of single
-    users and shares are in the answer."""
+    """Runs the script, whose data goes in by standard input only. An error of the whole is raised, those of single users
+    and shares are in the answer. One that was killed (for want of memory, say) is run again, once: it finds done what was
+    done."""
     layout = instances.layout(server)
     request = {"op": op, "conf": layout.conf, "lock_dir": layout.lock_dir, "pid_dir": layout.pid_dir, **data}
     argv = layout.command(*PROGRAM)
-    done = instances.host(server).run(argv, stdin=json.dumps(request).encode(), timeout=timeout)
+    for _ in range(2):
+        done = instances.host(server).run(argv, stdin=json.dumps(request).encode(), timeout=timeout)
+        if done.returncode >= 0:
+            break
+    else:
+        raise HostUnreachable(
+            "the program that changes Samba was killed on the host, twice",
+            help="See in the host's kernel log who killed it (was the memory at an end?), then call again.",
+        )
     if done.returncode in (126, 127):
         raise HostNotPrepared(f"{INTERPRETER} cannot be run on the host", metadata={"name": "python3"})
     try:

@@ -31,12 +31,9 @@ def measure(times: int, many: int, mib: int) -> Iterator[Row]:
         yield from calls.hop(deployment, times * 20, create_ms)
     with _product() as deployment:
         yield shares.create_many(deployment, many)
-        busy = [f"{resident_mib(pid):.0f} MiB" for pid in (deployment.native.pid, *fork_servers(deployment.native.pid))]
-        yield Row(
-            f"resident memory of the backend that has just made {many:,} shares, and of its fork server",
-            "",
-            ", ".join(busy),
-        )
+        pids = (deployment.native.pid, *fork_servers(deployment.native.pid))
+        busy = ", ".join(f"{resident_mib(pid):.0f} MiB" for pid in pids)
+        yield Row(f"resident memory of the backend that has just made {many:,} shares, and of its fork server", "", busy)
     with _product() as long, _product() as short:
         yield calls.lists(long, short, times * 3)
     with _product() as deployment:

@@ -61,7 +61,8 @@ class Target:
 
     def security(self, login: Path) -> dict[str, Any]:
         """Dialect, encryption and signing of a session, as the server tells them."""
-        status = json.loads(self.run(f"!smbstatus -s {self.conf} --json -p", login))
+        told = self.run(f"!smbstatus -s {self.conf} --json -p", login)
+        status = json.loads(told[told.index("{") :])
         [session] = status["sessions"].values()
         return {key: session[key] for key in ("session_dialect", "encryption", "signing")}
 

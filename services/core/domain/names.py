@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
@@ -115,6 +116,8 @@ def _check_share_id(id: str, field: str) -> None:
     # NAME_MAX: the share's directory has the same name.
     if len(id.encode("utf-8", "surrogatepass")) > 255:
         raise InvalidField.of(field, "must be at most 255 bytes long in UTF-8")
+    if not unicodedata.is_normalized("NFC", id):
+        raise InvalidField.of(field, "must be in Unicode's composed form (NFC): macOS takes both forms for the same name")
     bad = sorted({c for c in id if c in _SHARE_FORBIDDEN or not c.isprintable()})
     if bad:
         raise InvalidField.of(field, f"must not contain {' '.join(ascii(c) for c in bad)}")

@@ -65,6 +65,8 @@ class DirectoryStorage:
         if not self.path.startswith("/") or posixpath.normpath(self.path) != self.path or self.path.startswith("//"):
             raise InvalidField.of("path", "must be absolute and without `.`, `..`, doubled or trailing slashes")
         checks.one_line("path", self.path, 1024, forbidden="%")
+        if any(len(part.encode()) > 255 for part in self.path.split("/")):
+            raise InvalidField.of("path", "no part of it may have more than 255 bytes")
 
 
 @dataclass(frozen=True)

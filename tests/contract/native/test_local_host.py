@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -48,3 +49,29 @@ class TestLocalHost(HostSuite):
         finally:
             os.umask(old)
         assert os.stat(f"{place}/secret").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("forks", [False, True])
+def test_no_descriptor_is_lost_where_there_are_none(forks: bool) -> None:
+    """In a process of its own, whose limit is a few more than it has open."""
+    text = (
+        "import os, resource\n"
+        "from services.native.host import LocalHost\n"
+        "from services.native.fork_server import ForkServer\n"
+        "program = ['true']\n"
+        f"host = LocalHost(fork_server=ForkServer(program) if {forks} else None)\n"
+        "argv = ['env', 'LD_PRELOAD=libnss_wrapper.so', 'NSS_WRAPPER_PASSWD=/p/passwd', 'NSS_WRAPPER_GROUP=/p/group']\n"
+        "argv += program\n"
+        "before = os.listdir('/proc/self/fd')\n"
+        "for more in range(1, 14):\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) - 1 + more, 1024))\n"
+        "    try:\n"
+        "        host.run(argv)\n"
+        "    except OSError:\n"
+        "        print('refused')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))\n"
+        "assert len(os.listdir('/proc/self/fd')) == len(before), (before, os.listdir('/proc/self/fd'))\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", text], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "refused" in done.stdout

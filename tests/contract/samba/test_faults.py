@@ -15,7 +15,14 @@ import pytest
 
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource
-from services.core.errors import HostTimeout, NotConfirmed, SambaConfigRejected, SambaUnavailable, StorageFull
+from services.core.errors import (
+    HostTimeout,
+    HostUnreachable,
+    NotConfirmed,
+    SambaConfigRejected,
+    SambaUnavailable,
+    StorageFull,
+)
 from services.core.ports import Completed
 from services.samba import probe
 from services.samba.apply import PROGRAM
@@ -196,6 +203,27 @@ def test_an_orphan_does_nothing(lab: Lab) -> None:
         assert json.load(output)["error"]["reason"] == "HOST_UNREACHABLE"
     assert not os.path.exists(lab.path("docs"))
     assert "docs" not in lab.registry("listshares")
+
+
+def test_a_script_that_was_killed_is_run_again(lab: Lab) -> None:
+    killed: list[int] = []
+    run = lab.recorder.run
+
+    def dying(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+        """The first does its work, and is killed before it can say so; or all are."""
+        done = run(argv, stdin=stdin, timeout=timeout)
+        if killed and killed[0] == 0:
+            return done
+        killed[0] -= 1
+        return Completed(-9, b"", b"")
+
+    lab.recorder.run = dying  # type: ignore[method-assign]
+    killed.append(1)
+    lab.ensure(lab.share("docs", "alice:read"))
+    killed[0] = 2
+    with pytest.raises(HostUnreachable) as caught:
+        lab.apply(lab.change(lab.share("more", "alice:read")))
+    assert "killed" in caught.value.message and caught.value.help
 
 
 def request_of(lab: Lab, row: Resource[Any]) -> bytes:

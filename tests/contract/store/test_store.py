@@ -226,7 +226,7 @@ def test_writers_of_one_process_wait_for_the_lock_and_not_for_sqlite(tmp_path: P
         second = threading.Thread(target=write)
         second.start()
         second.join(0.3)
-        assert store._engine.pool.checkedout() == 1, "the second writer has no connection yet"
+        assert "Current Checked out connections: 1" in store._engine.pool.status(), "the second waits without one"
         assert begun == []
     second.join()
     assert begun == ["second"]

@@ -49,6 +49,7 @@ SHARES = EVERYWHERE | {
     "too many bytes": "𝔞" * 80,
     "a dot last": "a.",
     "two spaces": "a  b",
+    "letters apart from their accents": "cafe\u0301",
 }
 ACCOUNTS = EVERYWHERE | {
     "33 characters": "x" * 33,
@@ -134,6 +135,7 @@ def paths(scene: Scene, full: bool) -> Iterator[Bad]:
     through = [str(link), f"{link}/spool", f"{link}/spool/deep", str(data / f"dangling-{scene.server.id}")]
     spelled = ["x", "./x", f"{data}/../up", f"{data}/a/../b", f"{data}/./a", f"{data}/a/", f"{data}//a", f"/{data}/a"]
     spelled += [f"{data}/a\0b", f"{data}/a\nb", f"{data}/%U", f"{data}/" + "x" * 1024]
+    spelled += [f"{data}/" + "y" * 256, f"{data}/" + "ü" * 128, f"{data}/q/" + "z" * 256 + "/a"]
     kinds: list[tuple[list[str], dict[str, Any]]] = [
         (outside, denied),
         (through, denied),

@@ -147,7 +147,7 @@ def _new_user(values: Values, message: Any) -> None:
 
 def _new_group(values: Values, message: Any) -> None:
     message.parent, message.group_id = _server(values), values.chance.choice(GROUPS)
-    message.group.members.append(USERS[0])
+    message.group.members.extend(values.chance.sample(USERS, values.chance.randint(0, min(3, len(USERS)))))
 
 
 def _changed(field: str, kind: str, **to: Any) -> Callable[[Values, Any], None]:

@@ -106,7 +106,9 @@ class Values:
 
     def secret(self, field: Field) -> str:
         """What must never be seen again."""
-        tail = self.chance.choice(("", ".1", "\n", "\0", "é", "💣" * 20, "x" * 200, "x" * 65536, " ", "%", "'", "\\"))
+        least = 127 - len(CANARY)  # a password has at most 127 characters
+        tails = ("", ".1", "x" * least, "x" * (least + 1), "\n", "\0", "é", "💣" * 20, "x" * 65536, " ", "%", "'", "\\")
+        tail = self.chance.choice(tails)
         return CANARY + tail if self.chance.random() < 0.9 else ""
 
     def text(self, name: str, message: str) -> str:
