@@ -55,16 +55,20 @@ class Target:
     share: str
     conf: str
 
-    def run(self, command: str, login: Path) -> str:
-        argv = ["smbclient", f"//{self.address}/{self.share}", "-p", str(PORT), "-s", "/dev/null", "-A", str(login)]
-        return subprocess.run([*argv, "-c", command], check=True, capture_output=True, text=True).stdout
+    def run(self, command: str, login: Path) -> None:
+        subprocess.run([*self._client(login), "-c", command], check=True, capture_output=True)
 
     def security(self, login: Path) -> dict[str, Any]:
-        """Dialect, encryption and signing of a session, as the server tells them."""
-        told = self.run(f"!smbstatus -s {self.conf} --json -p", login)
-        status = json.loads(told[told.index("{") :])
+        """Dialect, encryption and signing of a session, as the server tells them: a line that begins with `!` is for the
+        shell, while smbclient(1) is connected."""
+        ask = f"!smbstatus -s {self.conf} --json -p\n"
+        told = subprocess.run(self._client(login), input=ask, check=True, capture_output=True, text=True).stdout
+        status = json.loads(told[told.index("{") : told.rindex("}") + 1])
         [session] = status["sessions"].values()
         return {key: session[key] for key in ("session_dialect", "encryption", "signing")}
+
+    def _client(self, login: Path) -> list[str]:
+        return ["smbclient", f"//{self.address}/{self.share}", "-p", str(PORT), "-s", "/dev/null", "-A", str(login)]
 
 
 def throughput(deployment: NativeDeployment, mib: int, rounds: int) -> list[Row]:
