@@ -14,16 +14,14 @@ from logging import getLogger
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 
 from gateway.backends import Backend, Backends, Metadata, Reply
 from gateway.failures import DETAILS_KEY
-from gateway.router import EVERY, Method
+from gateway.router import EVERY, Method, parse
 from services.core.errors import InvalidField, NotFound, PvesmbError
 from services.kit import pages
-from services.kit.calls import malformed
 from services.kit.status import from_status
 
 #: Longest wait for one backend, so that one that hangs does not hold up the others; less when the caller has less time.
@@ -100,7 +98,7 @@ class FanOut:
         return bytes((await self._merge(question, answers)).SerializeToString())
 
     def _question(self, method: Method, request: bytes, timeout: float | None, metadata: Metadata) -> _Question:
-        message = _parse(method, request)
+        message = parse(method, request)
         size = pages.page_size(message.page_size)
         parent = getattr(message, method.field)
         if EVERY in parent.split("/")[2:]:
@@ -164,15 +162,6 @@ def _error(answer: Reply) -> PvesmbError | None:
         if key == DETAILS_KEY and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value))
     return None
-
-
-def _parse(method: Method, request: bytes) -> Any:
-    message = GetMessageClass(method.input)()
-    try:
-        message.ParseFromString(request)
-    except DecodeError:
-        raise malformed() from None
-    return message
 
 
 def _scope(method: Method, request: Any) -> str:

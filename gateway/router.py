@@ -88,7 +88,7 @@ def resource_name(method: Method, request: bytes) -> str:
         raw = _peek(memoryview(request), method.route)
         return "" if raw is None else bytes(raw).decode()
     except (_Unusual, UnicodeDecodeError):
-        return _parse(method, request)
+        return _named(method, request)
 
 
 def _by_metadata(metadata: Mapping[str, str]) -> str:
@@ -157,12 +157,19 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise _Unusual
 
 
-def _parse(method: Method, request: bytes) -> str:
+def parse(method: Method, request: bytes) -> Any:
+    """The request as a message of its method; `InvalidField` if it is none."""
     message: Any = GetMessageClass(method.input)()
     try:
         message.ParseFromString(request)
     except DecodeError:
         raise malformed() from None
+    return message
+
+
+def _named(method: Method, request: bytes) -> str:
+    """The resource name, by a parse of the whole."""
+    message = parse(method, request)
     for part in method.field.split("."):
         message = getattr(message, part)
     return str(message)

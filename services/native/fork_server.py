@@ -48,9 +48,12 @@ class ForkServer:
         names = {name: os.path.basename(value) for name, value in asked.items()}
         return asked if names == PRELOADED else None
 
-    def start(self, environment: Mapping[str, str], deadline: float) -> Process | None:
-        """A child; none if the server cannot be had: starting the program in the usual way then tells why. `TimeoutError`
-        if it was not there at the deadline, of time.monotonic()."""
+    def start(self, argv: Sequence[str], deadline: float) -> Process | None:
+        """A child that runs the command; none if it is not for us, or the server cannot be had: starting the program in the
+        usual way then tells why. `TimeoutError` if it was not there at the deadline, of time.monotonic()."""
+        environment = self.can_run(argv)
+        if environment is None:
+            return None
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise TimeoutError
         try:

@@ -45,9 +45,7 @@ class LocalHost:
         return Completed(returncode, out, err)
 
     def _start(self, argv: Sequence[str], deadline: float) -> Process:
-        forks = self._fork_server
-        environment = forks.can_run(argv) if forks is not None else None
-        forked = forks.start(environment, deadline) if forks is not None and environment is not None else None
+        forked = self._fork_server.start(argv, deadline) if self._fork_server is not None else None
         return forked or spawn(argv)
 
     def _converse(self, process: Process, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:

@@ -96,8 +96,8 @@ def share_spec(message: share_pb2.Share, prefix: str = "share") -> ShareSpec:
         lambda: FileCreation(
             force_user=creation.force_user,
             force_group=creation.force_group,
-            create_mask=creation.create_mask or "0770",
-            directory_mask=creation.directory_mask or "2770",
+            create_mask=creation.create_mask or FileCreation.create_mask,
+            directory_mask=creation.directory_mask or FileCreation.directory_mask,
         ),
     )
     storage = _storage(message, prefix)

@@ -114,7 +114,7 @@ class Accounts(Base):
         for i, member in enumerate(spec.members):
             if member not in users:
                 raise InvalidField.of(f"{field}.members[{i}]", f"the file server has no user {member!r}")
-            require_made(users[member], parent, self._backend, tx.busy_with(users[member].name))
+            require_made(tx, users[member], parent, self._backend)
 
 
 def _refuse_named(tx: Transaction, name: Name, kind: PrincipalKind) -> None:

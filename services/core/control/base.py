@@ -165,8 +165,7 @@ class Base:
         if parent.state is State.DELETING or (parent.state is State.CREATING and not leaving):
             verb = "removed" if parent.state is State.DELETING else "made"
             if busy := tx.busy_with(server):
-                operation = f"backends/{self._backend}/operations/{busy}"
-                raise ResourceBusy(f"{server} is being {verb}", metadata={"operation": operation})
+                raise ResourceBusy(f"{server} is being {verb}", metadata=_named(self._backend, busy))
             raise ResourceBusy(
                 f"the removal of {server} has begun, and failed",
                 help="Delete the file server again; its conditions say why that failed.",
@@ -197,10 +196,12 @@ def below(prefix: str, check: Callable[[], None]) -> None:
 
 
 def busy_error(name: Name, operation: str, backend: str) -> ResourceBusy:
-    return ResourceBusy(
-        f"another operation works on {name}",
-        metadata={"operation": f"backends/{backend}/operations/{operation}"},
-    )
+    return ResourceBusy(f"another operation works on {name}", metadata=_named(backend, operation))
+
+
+def _named(backend: str, operation: str) -> Mapping[str, str]:
+    """What an error tells of the operation that is in the way."""
+    return {"operation": f"backends/{backend}/operations/{operation}"}
 
 
 def leaving(resource: Resource[Any], options: Mapping[str, Any]) -> Resource[Any]:
@@ -215,10 +216,8 @@ def refuse_if(resources: list[Resource[Any]], message: str, why: str) -> None:
         raise PreconditionFailed(message, violations=[Violation(str(r.name), why) for r in resources[:20]])
 
 
-def require_made(resource: Resource[Any], server: Resource[Any], backend: str, operation: str) -> None:
+def require_made(tx: Transaction, resource: Resource[Any], server: Resource[Any], backend: str) -> None:
     """Refuses to build on an account that may yet be undone; within the operation that makes the whole file server all
     stands or falls together."""
     if resource.state is State.CREATING and server.state is not State.CREATING:
-        raise ResourceBusy(
-            f"{resource.name} is being made", metadata={"operation": f"backends/{backend}/operations/{operation}"}
-        )
+        raise ResourceBusy(f"{resource.name} is being made", metadata=_named(backend, tx.busy_with(resource.name)))

@@ -64,8 +64,7 @@ class Shares(Base):
             account = tx.find(server.name.child(_ACCOUNTS[kind], principal)) if principal.isprintable() else None
             if account is None or account.state is State.DELETING:
                 raise InvalidField.of(f"{field}.{path}", f"the file server has no {kind.value} {principal!r}")
-            if account.state is State.CREATING:
-                require_made(account, server, self._backend, tx.busy_with(account.name))
+            require_made(tx, account, server, self._backend)
         if spec.guest_access is not GuestAccess.NONE and not server.spec.smb.allow_guests:
             raise PreconditionFailed(
                 "the file server does not let guests in",

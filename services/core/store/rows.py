@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import JSON, Row, String, cast
 
-from services.core.codec import SPECS, decode_text, encode
+from services.core.codec import SPECS, decode, decode_text, encode
 from services.core.domain.names import Kind, parse_name
 from services.core.domain.operation import Operation, OperationState, StepProgress, StepState, Verb
 from services.core.domain.resource import Condition, Resource, State
@@ -19,18 +20,23 @@ RESOURCE_COLUMNS = [cast(c, String).label(c.key) if isinstance(c.type, JSON) els
 
 
 def resource_of(row: Row[Any]) -> Resource[Any]:
-    kind = Kind(row.kind)
+    spec = decode_text(SPECS[Kind(row.kind)], row.spec)
+    return _resource(row, spec, json.loads(row.assigned), decode_text(tuple[Condition, ...], row.conditions))
+
+
+def _resource(row: Any, spec: Any, assigned: Any, conditions: tuple[Condition, ...]) -> Resource[Any]:
+    """The rest of it is in the row as it is."""
     return Resource(
-        name=parse_name(row.name, kind),
+        name=parse_name(row.name, Kind(row.kind)),
         uid=row.uid,
-        spec=decode_text(SPECS[kind], row.spec),
+        spec=spec,
         state=State(row.state),
         generation=row.generation,
         observed_generation=row.observed_generation,
         create_time=row.create_time,
         update_time=row.update_time,
-        assigned=json.loads(row.assigned),
-        conditions=decode_text(tuple[Condition, ...], row.conditions),
+        assigned=assigned,
+        conditions=conditions,
     )
 
 
@@ -110,12 +116,5 @@ def snapshot_of(resource: Resource[Any]) -> Mapping[str, Any]:
 
 def from_snapshot(data: Mapping[str, Any]) -> Resource[Any]:
     """The resource that `snapshot_of` had been given."""
-    return resource_of(_Snapshot(data))  # type: ignore[arg-type]
-
-
-class _Snapshot:
-    """JSON that is read like a row."""
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        texts = {column.key: json.dumps(data[column.key]) for column in resources.c if isinstance(column.type, JSON)}
-        self.__dict__.update({**data, **texts})
+    spec, conditions = decode(SPECS[Kind(data["kind"])], data["spec"]), decode(tuple[Condition, ...], data["conditions"])
+    return _resource(SimpleNamespace(**data), spec, data["assigned"], conditions)

@@ -105,7 +105,6 @@ class Fields:
         return paths
 
     def _rights(self, share: Any) -> list[str]:
-
         wanted = [("user", *rule(text)) for text in self.user] + [("group", *rule(text)) for text in self.group]
         for kind, name, level in wanted:
             drop_rule(share, kind, name)
