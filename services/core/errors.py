@@ -263,6 +263,28 @@ class HostUnreachable(PvesmbError):
     default_help = "See whether the host runs and answers, then call again."
 
 
+class HostNotTrusted(PvesmbError):
+    """What answers is not who was expected: an unknown or changed certificate, another host key."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "HOST_NOT_TRUSTED"
+    default_help = "Find out why the host shows another key; only then trust the new one."
+
+
+class ProxmoxDenied(PvesmbError):
+    """Proxmox VE does not let *us* do it. Not `ROLE_NOT_SUFFICIENT`, which is about our own caller."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PROXMOX_DENIED"
+    default_help = "Give the API token of this backend, and its user, the named privilege on the named path."
+
+
+class ProxmoxFailed(PvesmbError):
+    code = Code.FAILED_PRECONDITION
+    reason = "PROXMOX_FAILED"
+    default_help = "Look at the task's log on the Proxmox VE node."
+
+
 class Internal(PvesmbError):
     """A fault of our own. Only the incident id reaches the client; the log has the rest under it."""
 

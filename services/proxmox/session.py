@@ -1,0 +1,331 @@
+"""The one place that speaks HTTP to Proxmox VE: proxmoxer, wrapped once.
+
+A `Session` is shared by all threads of a backend: its connections are pooled, because a new one costs three times a call.
+Each call has its own timeout. What comes back is the `data` of the answer; everything else is an error of ours (see
+`failures`). Secrets are in no log and in no error: proxmoxer writes whole request bodies at INFO, so its loggers are kept
+at WARNING, and values of secret parameters are taken out of what Proxmox echoes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from logging import WARNING, getLogger
+from typing import IO, Any, Protocol
+
+import requests
+from proxmoxer.backends.https import JsonSerializer, ProxmoxHttpSession
+from proxmoxer.core import ProxmoxResource, ResourceException
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from requests.cookies import RequestsCookieJar
+
+from services.core.errors import PvesmbError
+from services.proxmox.failures import (
+    CUT_OFF,
+    NO_ANSWER,
+    NO_CONNECTION,
+    NO_JSON,
+    NOT_TRUSTED,
+    Kind,
+    Refusal,
+    error_of,
+    kind_of,
+)
+
+Value = str | int | bool | None | IO[bytes]
+#: Long enough for a change of configuration that makes a volume, which the node does before it answers.
+TIMEOUT = 60.0
+_SECRET = re.compile(r"password|secret|token|ticket")
+_TICKET_AGE = 3600.0
+
+
+@dataclass(frozen=True)
+class Token:
+    """An API token: `user` with realm (`smbgw@pve`), `name` without the user."""
+
+    user: str
+    name: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Password:
+    """A password login; only that of root@pam may make bind mounts."""
+
+    user: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the API is and by what its certificate is known: `fingerprint` (SHA-256, as `pvenode cert info` shows it) pins
+    this one certificate; else `ca_file`; else the authorities that the system trusts."""
+
+    host: str
+    port: int = 8006
+    ca_file: str = ""
+    fingerprint: str = ""
+
+
+class Api(Protocol):
+    """What the calls of this package need of a session."""
+
+    def call(
+        self,
+        method: str,
+        path: Sequence[str | int],
+        params: Mapping[str, Value] | None = None,
+        *,
+        subject: str = "",
+        needs: str = "",
+        timeout: float = TIMEOUT,
+    ) -> Any:
+        """The `data` of the answer. `subject` begins an error's message; `needs` is `privilege on path`, told where Proxmox
+        says only that the check failed. After a timeout or a cut connection a change may have happened
+        (`failures.may_have_happened`); a read is tried once more on a new connection."""
+
+
+class Session:
+    """An `Api` over TLS. It does not connect before the first call, and may be used by any number of threads."""
+
+    def __init__(self, endpoint: Endpoint, login: Token | Password, *, connections: int = 32) -> None:
+        for name in ("proxmoxer", "proxmoxer.core", "proxmoxer.backends.https"):
+            getLogger(name).setLevel(WARNING)
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        self._base = f"https://{host}:{endpoint.port}/api2/json"
+        self._serializer = _Serializer()
+        self._http = ProxmoxHttpSession()
+        # A proxy or a CA bundle of the environment would quietly take the place of what is configured.
+        self._http.trust_env = False
+        self._http.max_redirects = 0
+        self._http.headers["accept"] = self._serializer.get_accept_types()
+        self._http.mount("https://", _Adapter(endpoint.fingerprint, connections))
+        verify = False if endpoint.fingerprint else (endpoint.ca_file or True)
+        self._login = login
+        self._http.auth = _TokenAuth(login, verify) if isinstance(login, Token) else _TicketAuth(self, login, verify)
+
+    def call(
+        self,
+        method: str,
+        path: Sequence[str | int],
+        params: Mapping[str, Value] | None = None,
+        *,
+        subject: str = "",
+        needs: str = "",
+        timeout: float = TIMEOUT,
+    ) -> Any:
+        form = _form(params or {})
+        what = subject or f"{method} /{'/'.join(map(str, path))}"
+        secrets = [value for key, value in form.items() if isinstance(value, str) and _SECRET.search(key)]
+        try:
+            return self._once(method, path, form, what, needs, timeout, secrets)
+        except PvesmbError as error:
+            again = method == "GET" and kind_of(error) is Kind.DROPPED
+            again = again or (kind_of(error) is Kind.LOGIN and self._forget_ticket())
+            if not again:
+                raise
+        return self._once(method, path, form, what, needs, timeout, secrets)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def login(self, user: str, password: str) -> tuple[str, str]:
+        """A ticket and its CSRF token, over the same trusted connections as every call."""
+        form = {"username": user, "password": password}
+        got = self._once("POST", ("access", "ticket"), form, f"login of {user}", "", TIMEOUT, [password], anonymous=True)
+        if got.get("NeedTFA"):
+            raise error_of(
+                Refusal(401, "the login wants a second factor, which a service does not have", f"login of {user}")
+            )
+        return got["ticket"], got["CSRFPreventionToken"]
+
+    def _forget_ticket(self) -> bool:
+        auth = self._http.auth
+        return isinstance(auth, _TicketAuth) and auth.forget()
+
+    def _once(
+        self,
+        method: str,
+        path: Sequence[str | int],
+        form: Mapping[str, Any],
+        subject: str,
+        needs: str,
+        timeout: float,
+        secrets: Sequence[str],
+        *,
+        anonymous: bool = False,
+    ) -> Any:
+        http = _Timed(self._http, timeout, _Anonymous(self._http.auth.verify_ssl) if anonymous else None)
+        resource = ProxmoxResource(base_url=self._base, session=http, serializer=self._serializer)
+        verb = getattr(resource([str(part) for part in path]), method.lower())
+        hidden = [*secrets, self._login.value]
+        try:
+            return verb(**form)
+        except ResourceException as error:
+            fields = error.errors if isinstance(error.errors, dict) else {}
+            refused = {str(key): _without(str(text), hidden) for key, text in fields.items()}
+            text = _without(str(error.content or error.status_message or error.status_code), hidden)
+            raise error_of(Refusal(error.status_code, text, subject, refused, needs)) from None
+        except _NoJson:
+            raise error_of(Refusal(NO_JSON, "the answer is not that of a Proxmox VE API", subject)) from None
+        except requests.RequestException as error:
+            raise error_of(_below_http(error, subject)) from None
+
+
+class _Timed:
+    """A session with the timeout of one call, which proxmoxer's resources cannot hand through."""
+
+    def __init__(self, http: ProxmoxHttpSession, timeout: float, auth: AuthBase | None) -> None:
+        self._http, self._timeout, self._auth = http, timeout, auth
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        timeout = (min(10.0, self._timeout), self._timeout)
+        response: requests.Response = self._http.request(method, url, timeout=timeout, auth=self._auth, **options)
+        return response
+
+
+class _NoJson(Exception):
+    """A page of something else: a proxy, a captive portal."""
+
+
+class _Serializer(JsonSerializer):  # type: ignore[misc]
+    """proxmoxer's own hands back the bytes of what is no JSON as if it were an answer."""
+
+    def loads(self, response: requests.Response) -> Any:
+        body = _body(response)
+        if "data" not in body:
+            raise _NoJson
+        return body["data"]
+
+    def loads_errors(self, response: requests.Response) -> Any:
+        return _body(response).get("errors")
+
+
+def _body(response: requests.Response) -> dict[str, Any]:
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+class _Adapter(HTTPAdapter):
+    """Connections to one certificate, or to one that verifies."""
+
+    def __init__(self, fingerprint: str, connections: int) -> None:
+        self._fingerprint = fingerprint.replace(":", "").lower()
+        super().__init__(pool_connections=1, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        if self._fingerprint:
+            options["assert_fingerprint"] = self._fingerprint
+        super().init_poolmanager(*args, **options)
+
+
+class _Auth(AuthBase):
+    """What `ProxmoxHttpSession` asks of an authentication."""
+
+    timeout = TIMEOUT
+
+    def __init__(self, verify: bool | str) -> None:
+        self.verify_ssl = verify
+
+    def get_cookies(self) -> RequestsCookieJar:
+        return RequestsCookieJar()
+
+
+class _Anonymous(_Auth):
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _TokenAuth(_Auth):
+    def __init__(self, token: Token, verify: bool | str) -> None:
+        super().__init__(verify)
+        self._header = f"PVEAPIToken={token.user}!{token.name}={token.value}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
+class _TicketAuth(_Auth):
+    """Logs in when a ticket is needed and none younger than half its life of two hours is there."""
+
+    def __init__(self, session: Session, login: Password, verify: bool | str) -> None:
+        super().__init__(verify)
+        self._session, self._login = session, login
+        self._lock = threading.Lock()
+        self._ticket: tuple[str, str] | None = None
+        self._since = 0.0
+
+    def forget(self) -> bool:
+        """Drops the ticket; False if there was none, so that a wrong password is not tried twice."""
+        with self._lock:
+            had, self._ticket = self._ticket is not None, None
+            return had
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        with self._lock:
+            if self._ticket is None or time.monotonic() - self._since > _TICKET_AGE:
+                self._ticket = self._session.login(self._login.user, self._login.value)
+                self._since = time.monotonic()
+            ticket, csrf = self._ticket
+        request.headers["Cookie"] = f"PVEAuthCookie={ticket}"
+        if request.method != "GET":
+            request.headers["CSRFPreventionToken"] = csrf
+        return request
+
+
+def _form(params: Mapping[str, Value]) -> dict[str, Any]:
+    """As Proxmox reads it: 1 and 0 for booleans (`True` goes out as the word, which it refuses), nothing for None. Text
+    throughout, because a streamed upload takes nothing else."""
+    form: dict[str, Any] = {}
+    for key, value in params.items():
+        if isinstance(value, bool | int):
+            form[key] = str(int(value))
+        elif isinstance(value, str) or hasattr(value, "read"):
+            form[key] = value
+        elif value is not None:
+            raise TypeError(f"{key} cannot be sent: {type(value).__name__}")
+    return form
+
+
+def _without(text: str, secrets: Sequence[str]) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _below_http(error: requests.RequestException, subject: str) -> Refusal:
+    """Never with the words of the exception: they name addresses, and URLs with their parameters."""
+    if isinstance(error, requests.exceptions.SSLError):
+        if "ingerprint" in str(error):
+            return Refusal(NOT_TRUSTED, "the certificate has not the fingerprint that is trusted", subject)
+        if _verification(error):
+            return Refusal(NOT_TRUSTED, "the certificate is not trusted", subject)
+        return Refusal(CUT_OFF, "the TLS connection was cut", subject)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return Refusal(NO_CONNECTION, "unreachable: no connection in time", subject)
+    if isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error):
+        return Refusal(NO_ANSWER, "no answer in time", subject)
+    if isinstance(error, requests.exceptions.TooManyRedirects):
+        return Refusal(NO_JSON, "the answer is not that of a Proxmox VE API", subject)
+    if "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error):
+        return Refusal(NO_CONNECTION, "unreachable: no connection", subject)
+    return Refusal(CUT_OFF, "the connection was cut", subject)
+
+
+def _verification(error: BaseException) -> bool:
+    """Whether the certificate is what is wrong, wherever in the chain of reasons that stands."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    inner = [error.__cause__, error.__context__, getattr(error, "reason", None), *error.args]
+    return any(_verification(each) for each in inner if isinstance(each, BaseException))
