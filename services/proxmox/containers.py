@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from services.core.errors import LimitReached, PvesmbError
+from services.core.errors import PvesmbError
 from services.proxmox.failures import Kind, kind_of
 from services.proxmox.mounts import Mount, NewVolume
+from services.proxmox.ownership import TAG, description, owner_of, owner_tag
 from services.proxmox.session import Api, Value
 from services.proxmox.tasks import Upid
 
-#: Every guest of ours carries it, so that a list need not read the configuration of all guests.
-TAG = "pvesmb"
-_OWNER = re.compile(r"^pvesmb-uid: (\S+)\s*$", re.MULTILINE)
-_HIGHEST_ID = 999_999_999
 _READ_TIMEOUT = 30.0
 #: A create or a change may lay out a volume before it answers.
 _CHANGE_TIMEOUT = 120.0
@@ -157,60 +154,6 @@ class Interface:
     name: str
     mac: str
     addresses: tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...]
-
-
-def owner_tag(uid: str) -> str:
-    """Tags are lower case on most nodes, and take no other signs than these."""
-    return f"{TAG}-" + re.sub(r"[^a-z0-9_.+-]", "-", uid.lower())
-
-
-def description(uid: str, note: str = "") -> str:
-    return f"{note}\n\npvesmb-uid: {uid}".lstrip()
-
-
-def owner_of(tags: Sequence[str], description: str) -> str:
-    """The uid that a guest carries; empty unless it stands in both places, so that a guest that somebody tagged, or
-    whose notes were copied, is not taken for ours."""
-    found = _OWNER.findall(description)
-    if TAG not in tags or len(found) != 1 or owner_tag(found[0]) not in tags:
-        return ""
-    return str(found[0])
-
-
-def next_id(api: Api) -> int:
-    """The lowest free id of the cluster; nothing is reserved."""
-    return int(api.call("GET", ("cluster", "nextid"), timeout=_READ_TIMEOUT))
-
-
-def is_free(api: Api, vmid: int) -> bool:
-    """Whether no guest of the cluster has this id, as far as the login may know: it is told of foreign guests too."""
-    try:
-        api.call("GET", ("cluster", "nextid"), {"vmid": vmid}, timeout=_READ_TIMEOUT)
-    except PvesmbError as error:
-        if kind_of(error) is not Kind.ID_TAKEN:
-            raise
-        return False
-    return True
-
-
-def free_ids(api: Api, tries: int = 200) -> Iterator[int]:
-    """Free ids from the lowest up, each asked for when it is wanted."""
-    vmid = next_id(api)
-    for _ in range(tries):
-        if vmid > _HIGHEST_ID:
-            return
-        if is_free(api, vmid):
-            yield vmid
-        vmid += 1
-
-
-def pick_id(api: Api, claim: Callable[[int], bool]) -> int:
-    """The first free id that `claim` takes. A claim is ours only: a foreign guest may still take the id before our create,
-    which then fails with `ID_TAKEN`, and one picks again."""
-    for vmid in free_ids(api):
-        if claim(vmid):
-            return vmid
-    raise LimitReached("no free guest id was found", help="See which ids are in use, and try again.")
 
 
 def create(api: Api, guest: Guest, new: NewContainer) -> Upid:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 import re
 import ssl
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from logging import WARNING, getLogger
 from typing import IO, Any, Protocol
 
@@ -23,7 +21,6 @@ from proxmoxer.backends.https import JsonSerializer, ProxmoxHttpSession
 from proxmoxer.core import ProxmoxResource, ResourceException
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from requests.cookies import RequestsCookieJar
 
 from services.core.errors import PvesmbError
 from services.proxmox.failures import (
@@ -37,29 +34,12 @@ from services.proxmox.failures import (
     error_of,
     kind_of,
 )
+from services.proxmox.logins import Anonymous, Password, TicketAuth, Token, TokenAuth
 
 Value = str | int | bool | None | IO[bytes]
 #: Long enough for a change of configuration that makes a volume, which the node does before it answers.
 TIMEOUT = 60.0
 _SECRET = re.compile(r"password|secret|token|ticket")
-_TICKET_AGE = 3600.0
-
-
-@dataclass(frozen=True)
-class Token:
-    """An API token: `user` with realm (`smbgw@pve`), `name` without the user."""
-
-    user: str
-    name: str
-    value: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Password:
-    """A password login; only that of root@pam may make bind mounts."""
-
-    user: str
-    value: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,7 +88,7 @@ class Session:
         self._http.mount("https://", _Adapter(endpoint.fingerprint, connections))
         verify = False if endpoint.fingerprint else (endpoint.ca_file or True)
         self._login = login
-        self._http.auth = _TokenAuth(login, verify) if isinstance(login, Token) else _TicketAuth(self, login, verify)
+        self._http.auth = TokenAuth(login, verify) if isinstance(login, Token) else TicketAuth(self._log_in, verify)
 
     def call(
         self,
@@ -135,19 +115,18 @@ class Session:
     def close(self) -> None:
         self._http.close()
 
-    def login(self, user: str, password: str) -> tuple[str, str]:
+    def _log_in(self) -> tuple[str, str]:
         """A ticket and its CSRF token, over the same trusted connections as every call."""
-        form = {"username": user, "password": password}
-        got = self._once("POST", ("access", "ticket"), form, f"login of {user}", "", TIMEOUT, [password], anonymous=True)
+        user, password = self._login.user, self._login.value
+        form, subject = {"username": user, "password": password}, f"login of {user}"
+        got = self._once("POST", ("access", "ticket"), form, subject, "", TIMEOUT, [], anonymous=True)
         if got.get("NeedTFA"):
-            raise error_of(
-                Refusal(401, "the login wants a second factor, which a service does not have", f"login of {user}")
-            )
+            raise error_of(Refusal(401, "the login wants a second factor, which a service does not have", subject))
         return got["ticket"], got["CSRFPreventionToken"]
 
     def _forget_ticket(self) -> bool:
         auth = self._http.auth
-        return isinstance(auth, _TicketAuth) and auth.forget()
+        return isinstance(auth, TicketAuth) and auth.forget()
 
     def _once(
         self,
@@ -161,7 +140,7 @@ class Session:
         *,
         anonymous: bool = False,
     ) -> Any:
-        http = _Timed(self._http, timeout, _Anonymous(self._http.auth.verify_ssl) if anonymous else None)
+        http = _Timed(self._http, timeout, Anonymous(self._http.auth.verify_ssl) if anonymous else None)
         resource = ProxmoxResource(base_url=self._base, session=http, serializer=self._serializer)
         verb = getattr(resource([str(part) for part in path]), method.lower())
         hidden = [*secrets, self._login.value]
@@ -226,61 +205,6 @@ class _Adapter(HTTPAdapter):
         if self._fingerprint:
             options["assert_fingerprint"] = self._fingerprint
         super().init_poolmanager(*args, **options)
-
-
-class _Auth(AuthBase):
-    """What `ProxmoxHttpSession` asks of an authentication."""
-
-    timeout = TIMEOUT
-
-    def __init__(self, verify: bool | str) -> None:
-        self.verify_ssl = verify
-
-    def get_cookies(self) -> RequestsCookieJar:
-        return RequestsCookieJar()
-
-
-class _Anonymous(_Auth):
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
-
-
-class _TokenAuth(_Auth):
-    def __init__(self, token: Token, verify: bool | str) -> None:
-        super().__init__(verify)
-        self._header = f"PVEAPIToken={token.user}!{token.name}={token.value}"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._header
-        return request
-
-
-class _TicketAuth(_Auth):
-    """Logs in when a ticket is needed and none younger than half its life of two hours is there."""
-
-    def __init__(self, session: Session, login: Password, verify: bool | str) -> None:
-        super().__init__(verify)
-        self._session, self._login = session, login
-        self._lock = threading.Lock()
-        self._ticket: tuple[str, str] | None = None
-        self._since = 0.0
-
-    def forget(self) -> bool:
-        """Drops the ticket; False if there was none, so that a wrong password is not tried twice."""
-        with self._lock:
-            had, self._ticket = self._ticket is not None, None
-            return had
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        with self._lock:
-            if self._ticket is None or time.monotonic() - self._since > _TICKET_AGE:
-                self._ticket = self._session.login(self._login.user, self._login.value)
-                self._since = time.monotonic()
-            ticket, csrf = self._ticket
-        request.headers["Cookie"] = f"PVEAuthCookie={ticket}"
-        if request.method != "GET":
-            request.headers["CSRFPreventionToken"] = csrf
-        return request
 
 
 def _form(params: Mapping[str, Value]) -> dict[str, Any]:
