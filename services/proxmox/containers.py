@@ -15,6 +15,7 @@ from typing import Any
 
 from services.core.errors import PvesmbError
 from services.proxmox.failures import Kind, kind_of
+from services.proxmox.ids import is_free
 from services.proxmox.mounts import Mount, NewVolume
 from services.proxmox.ownership import TAG, description, owner_of, owner_tag
 from services.proxmox.session import Api, Value
@@ -194,13 +195,14 @@ def read_config(api: Api, guest: Guest) -> Config:
 
 
 def find(api: Api, guest: Guest) -> Config | None:
-    """Its configuration, or None if there is no such container."""
+    """Its configuration, or None if there is no such container. A login whose rights come from a pool is refused what is
+    in no pool, which a guest that is gone is: then the cluster is asked whether the id is free."""
     try:
         return read_config(api, guest)
     except PvesmbError as error:
-        if kind_of(error) is not Kind.NO_GUEST:
-            raise
-        return None
+        if kind_of(error) is Kind.NO_GUEST or (kind_of(error) is Kind.PRIVILEGE and is_free(api, guest.vmid)):
+            return None
+        raise
 
 
 def configure(

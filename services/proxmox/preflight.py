@@ -105,8 +105,9 @@ def _privileges(api: Api, needs: Needs) -> Iterator[Condition]:
         got: Mapping[str, Mapping[str, int]] = (
             api.call("GET", ("access", "permissions"), {"path": path}, subject="permissions", timeout=_TIMEOUT) or {}
         )
+        held = {privilege for rights in got.values() for privilege in rights}
         # A right that comes from a pool has the value 0 (it is not passed on), and holds all the same.
-        for privilege in sorted(set(wanted) - set(got.get(path, {}))):
+        for privilege in sorted(set(wanted) - held):
             action = (
                 f"Grant it to the token's user, and to the token too if it has privilege separation: "
                 f"pveum acl modify {path} --users USER --roles ROLE (a role with {privilege})."
