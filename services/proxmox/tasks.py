@@ -16,7 +16,7 @@ from services.core.errors import HostTimeout, OperationCancelled, PvesmbError
 from services.proxmox.failures import TASK, Kind, Refusal, error_of, kind_of
 from services.proxmox.session import Api
 
-#: Success by the schema and source of 8.1 to 9.2: a task that only warned has done its work.
+#: Success, by the source of Proxmox VE 8.1 to 9.2: a task that only warned has done its work.
 _DONE = re.compile(r"OK|WARNINGS: \d+")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _POLL_TIMEOUT = 15.0

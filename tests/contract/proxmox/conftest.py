@@ -49,7 +49,7 @@ def fake(sessions: list[Session], fakepve: FakePve, needs: Needs) -> FakePve:
     """fakepve with the least rights, a pool and a template."""
     fakepve.apitokens[f"{TOKEN.user}!{TOKEN.name}"] = TOKEN.value
     fakepve.pools["smbgw"] = set()
-    fakepve.store_file("local", "debian-12-smb_1_amd64.tar.zst", 1000)
+    fakepve.store_file("local", "debian-12-smb_1_amd64.tar.zst", 1000, content="vztmpl")
     for path, privileges in needs.privileges().items():
         grant(fakepve, path, *privileges)
     return fakepve

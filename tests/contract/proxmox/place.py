@@ -28,6 +28,9 @@ class Place:
     pool: str
     _uids: count[int] = field(default_factory=lambda: count(1))
 
+    def guest(self, vmid: int) -> Guest:
+        return Guest(self.node, vmid)
+
     def new(self, **changes: object) -> NewContainer:
         """What a small container is made from."""
         uid = f"5f0c{next(self._uids):08d}"
