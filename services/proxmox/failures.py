@@ -143,8 +143,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("", Kind.LOGIN, ProxmoxDenied, _LOGIN, (401,)),
     Row("only allowed for root@pam|user != root@pam", Kind.ROOT_ONLY, ProxmoxDenied, _ROOT, (403,)),
-    Row("(?i)^only root (can|may) ", Kind.ROOT_ONLY, ProxmoxDenied, _ROOT, (500, TASK)),
-    Row(": Only root may use this option", Kind.ROOT_ONLY, ProxmoxDenied, _ROOT, (400,)),
+    Row("(?i)(^|: )only root (can|may) ", Kind.ROOT_ONLY, ProxmoxDenied, _ROOT, (400, 500, TASK)),
     Row(
         r"pool '(?P<name>[^']+)' does not exist",
         Kind.NO_POOL,
@@ -156,18 +155,11 @@ TABLE: tuple[Row, ...] = (
     Row("", Kind.PRIVILEGE, ProxmoxDenied, _GRANT, (403,)),
     Row("", Kind.UNKNOWN_CALL, ProxmoxFailed, "This node does not know the call: Proxmox VE 8.3 to 9.2 is needed.", (501,)),
     Row(
-        r"^upid: (no such task|unable to parse)",
+        r"no such task|unable to parse worker upid",
         Kind.TASK_LOST,
         ProxmoxFailed,
         "The node no longer knows the task: look at the guest itself.",
-        (400,),
-    ),
-    Row(
-        r"no such task",
-        Kind.TASK_LOST,
-        ProxmoxFailed,
-        "The node no longer knows the task: look at the guest itself.",
-        (500,),
+        (400, 500),
     ),
     Row(
         r"(CT|VM) (?P<id>\d+) already exists",
@@ -200,16 +192,22 @@ TABLE: tuple[Row, ...] = (
     Row(r"(CT|VM) (?P<id>\d+) (is )?not running", Kind.NOT_RUNNING, PreconditionFailed, "Start the guest first."),
     Row(r"unable to shrink disk size", Kind.SHRINK, PreconditionFailed, "A volume can only grow; make a new one and copy."),
     Row(
-        r"storage '(?P<name>[^']+)' does not (allow content type '(?P<content>\w+)'|support templates|support vm images)",
-        Kind.CONTENT,
-        PreconditionFailed,
-        "Allow the content type on storage {name} (Datacenter, Storage, Content), or choose a storage that has it.",
-    ),
-    Row(
-        r"storage '(?P<name>[^']+)' is not configured for content-type '(?P<content>\w+)'",
+        r"storage '(?P<name>[^']+)' (does not allow content type|is not configured for content-type) '(?P<content>\w+)'",
         Kind.CONTENT,
         PreconditionFailed,
         "Allow content type {content} on storage {name} (Datacenter, Storage, Content), or choose a storage that has it.",
+    ),
+    Row(
+        r"storage '(?P<name>[^']+)' does not support container directories",
+        Kind.CONTENT,
+        PreconditionFailed,
+        "Allow content type rootdir on storage {name} (Datacenter, Storage, Content), or choose a storage that has it.",
+    ),
+    Row(
+        r"storage '(?P<name>[^']+)' does not support templates",
+        Kind.CONTENT,
+        PreconditionFailed,
+        "Allow content type vztmpl on storage {name} (Datacenter, Storage, Content), or choose a storage that has it.",
     ),
     Row(
         r"(?i)no space left|not enough (free )?space|insufficient free (space|extents)|out of space|disk quota exceeded",

@@ -22,7 +22,7 @@ from proxmoxer.core import ProxmoxResource, ResourceException
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from services.core.errors import PvesmbError
+from services.core.errors import InvalidField, PvesmbError
 from services.proxmox.failures import (
     CUT_OFF,
     NO_ANSWER,
@@ -39,6 +39,7 @@ from services.proxmox.logins import Anonymous, Password, TicketAuth, Token, Toke
 Value = str | int | bool | None | IO[bytes]
 #: Long enough for a change of configuration that makes a volume, which the node does before it answers.
 TIMEOUT = 60.0
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){31}")
 _SECRET = re.compile(r"password|secret|token|ticket")
 
 
@@ -51,6 +52,12 @@ class Endpoint:
     port: int = 8006
     ca_file: str = ""
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if self.fingerprint and not _SHA256.fullmatch(self.fingerprint):
+            raise InvalidField.of(
+                "fingerprint", "must be a SHA-256 fingerprint: 64 hexadecimal digits, with colons or without"
+            )
 
 
 class Api(Protocol):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from services.core.errors import HostTimeout, OperationCancelled, PvesmbError
 from services.proxmox.failures import TASK, Kind, Refusal, error_of, kind_of
-from services.proxmox.session import Api
+from services.proxmox.session import Api, Value
 
 #: Success, by the source of Proxmox VE 8.1 to 9.2: a task that only warned has done its work.
 _DONE = re.compile(r"OK|WARNINGS: \d+")
@@ -89,6 +89,15 @@ def poll(api: Api, upid: Upid) -> Ended | None:
     """One look: None while it runs; raises as `wait` does when it has failed."""
     exitstatus = _exitstatus(api, upid)
     return None if exitstatus is None else _judged(api, upid, exitstatus)
+
+
+def active(api: Api, node: str, vmid: int) -> list[Upid]:
+    """The tasks that run for a guest now, as far as the login may see them (its own): how one whose UPID was lost with the
+    answer is found again."""
+    params: dict[str, Value] = {"vmid": vmid, "source": "active"}
+    got = api.call("GET", ("nodes", node, "tasks"), params, subject=f"tasks of {vmid}", timeout=_POLL_TIMEOUT)
+    # Tasks that have just ended are among them until they are archived.
+    return [Upid.parse(str(each["upid"])) for each in got if not each.get("endtime")]
 
 
 def _exitstatus(api: Api, upid: Upid) -> str | None:
