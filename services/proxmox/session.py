@@ -120,6 +120,7 @@ class Session:
         return self._once(method, path, form, what, needs, timeout, secrets)
 
     def close(self) -> None:
+        """Closes its connections; no call may follow."""
         self._http.close()
 
     def _log_in(self) -> tuple[str, str]:
@@ -212,6 +213,13 @@ class _Adapter(HTTPAdapter):
         if self._fingerprint:
             options["assert_fingerprint"] = self._fingerprint
         super().init_poolmanager(*args, **options)
+
+    def close(self) -> None:
+        """At once: urllib3 itself leaves connections open until its pools are collected."""
+        for key in self.poolmanager.pools.keys():
+            if (pool := self.poolmanager.pools.get(key)) is not None:
+                pool.close()
+        super().close()
 
 
 def _form(params: Mapping[str, Value]) -> dict[str, Any]:

@@ -113,3 +113,29 @@ def words(error: PvesmbError) -> str:
     """The text without what differs from node to node: names and numbers, and what the resolver says."""
     text = error.message.partition(": ")[2].partition(" - failed to get")[0]
     return re.sub(r"nodes/\S+|/\S+|\d+", "#", text)
+
+
+#: What we read of an answer; a recorded node has it, and so must what stands in for one.
+READ = [
+    ("lxc-052", ask("GET", *LXC, "vmid", "config"), {"digest", "description", "hostname", "tags", "rootfs", "net0"}),
+    ("lxc-053", ask("GET", *LXC, "vmid", "status", "current"), {"status", "ha"}),
+    ("lxc-049", ask("GET", *LXC, "vmid", "pending"), {"key", "value"}),
+    ("lxc-057", running(ask("GET", *LXC, "vmid", "interfaces")), {"name", "hwaddr", "ip-addresses"}),
+    ("storage-014", ask("GET", "nodes", "pve1", "storage"), {"storage", "type", "content", "active", "avail", "total"}),
+    (
+        "storage-020",
+        ask("GET", "nodes", "pve1", "storage", "local", "content", content="vztmpl"),
+        {"volid", "size", "content"},
+    ),
+    ("cluster-022", ask("GET", "version"), {"version"}),
+    ("cluster-023", ask("GET", "nodes"), {"node", "status"}),
+]
+
+
+@pytest.mark.parametrize(("id", "act", "keys"), READ, ids=[id for id, _, _ in READ])
+def test_it_tells_what_we_read(id: str, act: Act, keys: set[str], rooted: Place) -> None:
+    assert keys <= set(record(id)["response_keys"])
+    answer = act(rooted, rooted.made(pool="").vmid)
+    entries = answer if isinstance(answer, list) else [answer]
+    assert entries
+    assert keys <= set().union(*entries)
