@@ -216,8 +216,10 @@ class _Adapter(HTTPAdapter):
 
     def close(self) -> None:
         """At once: urllib3 itself leaves connections open until its pools are collected."""
-        for key in self.poolmanager.pools.keys():
-            if (pool := self.poolmanager.pools.get(key)) is not None:
+        pools = self.poolmanager.pools
+        keys = pools.keys()
+        for key in keys:
+            if (pool := pools.get(key)) is not None:
                 pool.close()
         super().close()
 

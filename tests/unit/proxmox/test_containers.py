@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.core.errors import ProxmoxDenied
 from services.proxmox.containers import (
     Guest,
     NewContainer,
@@ -18,6 +19,7 @@ from services.proxmox.containers import (
     read_config,
     read_status,
 )
+from services.proxmox.failures import Refusal, error_of
 from services.proxmox.ids import next_id, pick_id
 from services.proxmox.mounts import Mount, NewVolume, parse_size
 from services.proxmox.ownership import description, owner_of, owner_tag
@@ -127,10 +129,28 @@ def test_notes_of_people_do_not_matter() -> None:
 
 
 def test_one_that_is_gone_is_none() -> None:
-    from services.proxmox.failures import Refusal, error_of
-
     def answer(method: str, path: str, params: Mapping[str, Value]) -> Any:
         gone = record("errors-002")["response"]
         raise error_of(Refusal(gone["status"], gone["reason"], "container 500"))
 
     assert find(ScriptedApi(answer), CT) is None
+
+
+def test_one_out_of_sight_is_none_only_if_its_id_is_free() -> None:
+    """A login with rights by pool is refused what is gone and what is foreign alike."""
+    refused = record("errors-020")["response"]
+    taken = record("errors-025")["response"]
+
+    def node(free: bool) -> ScriptedApi:
+        def answer(method: str, path: str, params: Mapping[str, Value]) -> Any:
+            if path != "/cluster/nextid":
+                raise error_of(Refusal(refused["status"], refused["reason"], "container 102"))
+            if not free:
+                raise error_of(Refusal(taken["status"], taken["reason"], "container 102", taken["body"]["errors"]))
+            return "102"
+
+        return ScriptedApi(answer)
+
+    assert find(node(free=True), CT) is None
+    with pytest.raises(ProxmoxDenied):
+        find(node(free=False), CT)
