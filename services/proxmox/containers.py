@@ -107,7 +107,6 @@ class NewContainer:
             "swap": self.swap_mib,
             "onboot": self.onboot,
             "startup": self.startup or None,
-            # Protected from the start, a create that fails halfway could not be removed: see `configure`.
             "protection": self.protection or None,
             "features": "nesting=1" if self.nesting else None,
             "tags": f"{TAG};{owner_tag(self.uid)}",
