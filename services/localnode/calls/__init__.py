@@ -1,0 +1,1 @@
+"""What each call does: one module a part of the API, and the table that names them all."""

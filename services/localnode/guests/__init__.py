@@ -1,0 +1,1 @@
+"""Drivers of guests: what makes, starts and stops them on this machine."""

@@ -1,0 +1,245 @@
+"""Containers by Debian's LXC 5.0: unprivileged, below a directory of our own, in a network namespace that is given.
+
+Ids 0 to 65535 inside are 100000 to 165535 on the disk, as on a Proxmox VE node, so a volume needs no id-mapped mount.
+Every `lxc-*` command runs in the namespace of the bridges: its command socket is abstract and therefore belongs to a
+network namespace; it looks the bridge up in that namespace's /sys, and needs the machine's cgroups in it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from services.localnode.guests.ports import Address, ContainerPlan, GuestError, Interface, Mount, Network, Usage
+
+ID_FIRST, ID_COUNT = 100_000, 65_536
+_ENTER = (
+    'cg=$1; shift; mount --rbind /sys/fs/cgroup "$cg" && mount -t sysfs none /sys '
+    '&& mount --rbind "$cg" /sys/fs/cgroup && exec "$@"'
+)
+_UNPACK = {".gz": "--gzip", ".xz": "--xz", ".zst": "--zstd", ".bz2": "--bzip2", ".tar": "--no-auto-compress"}
+#: Runs inside the root volume, as its root. Data comes on stdin: five parts, each ended by a line with one dot.
+_SET_UP = r"""
+part() { while IFS= read -r line && [ "$line" != . ]; do printf '%s\n' "$line"; done; }
+set -e
+part > /etc/hostname
+part > /etc/hosts
+mkdir -p /etc/network && part > /etc/network/interfaces
+part > /etc/resolv.conf.new
+if [ -s /etc/resolv.conf.new ]; then mv -f /etc/resolv.conf.new /etc/resolv.conf; else rm -f /etc/resolv.conf.new; fi
+mkdir -p -m 700 /root/.ssh && part > /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys
+IFS= read -r password || password=
+[ -z "$password" ] || printf 'root:%s\n' "$password" | chpasswd
+"""
+
+
+class LxcContainers:
+    """See `Containers`. The directory and those above it must let others pass (mode 0711): root inside is nobody here."""
+
+    def __init__(self, directory: Path, namespace: Path) -> None:
+        self._directory = directory
+        self._namespace = namespace
+        self._cgroups = directory / ".cgroups"
+        self._unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+        self._cgroups.mkdir(parents=True, exist_ok=True)
+
+    def unpack(self, template: Path, rootfs: Path) -> None:
+        option = _UNPACK.get(template.suffix)
+        if option is None:
+            raise GuestError(f"unable to detect the compression of '{template.name}'")
+        tar = ["tar", "-x", "-p", "--numeric-owner", "--exclude=./dev/*", "-f", "-"]
+        if option != "--no-auto-compress":
+            tar.insert(1, option)
+        with template.open("rb") as archive:
+            _run([*_as_inner_root(), *tar], stdin=archive.fileno(), cwd=rootfs)
+
+    def set_up(self, plan: ContainerPlan, *, ssh_keys: str, password: str) -> None:
+        parts = [plan.hostname, _hosts(plan), _interfaces_file(plan.networks)]
+        parts += ["\n".join(f"nameserver {address}" for address in plan.nameservers), ssh_keys.strip()]
+        if any(line == "." for part in parts for line in part.splitlines()):
+            raise GuestError("a line with only a dot cannot be set up")
+        text = "".join(f"{part}\n.\n" if part else ".\n" for part in parts) + password + "\n"
+        _run([*_as_inner_root(), "chroot", ".", "/bin/sh", "-c", _SET_UP], text=text, cwd=plan.rootfs)
+
+    def start(self, plan: ContainerPlan) -> None:
+        own = self._directory / str(plan.vmid)
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "config").write_text(self._config(plan))
+        log = own / "log"
+        log.unlink(missing_ok=True)
+        try:
+            self._lxc("lxc-start", plan.vmid, "-d", "-l", "WARN", "-o", str(log))
+        except GuestError as error:
+            last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
+            raise GuestError(f"startup for container '{plan.vmid}' failed: {' '.join(last) or error}") from error
+
+    def running(self, vmid: int) -> bool:
+        return self._pid(vmid) > 0
+
+    def shutdown(self, vmid: int, timeout: float) -> bool:
+        try:
+            self._lxc("lxc-stop", vmid, "--nokill", "--timeout", str(max(1, int(timeout))))
+        except GuestError:
+            return not self.running(vmid)
+        return True
+
+    def stop(self, vmid: int) -> None:
+        if self.running(vmid):
+            self._lxc("lxc-stop", vmid, "--kill")
+
+    def forget(self, vmid: int) -> None:
+        own = self._directory / str(vmid)
+        if own.is_dir():
+            for file in own.iterdir():
+                file.unlink()
+            own.rmdir()
+
+    def mount(self, vmid: int, mount: Mount) -> None:
+        self._hotplug(vmid, "mount", mount.target, str(mount.source), "ro" if mount.read_only else "rw")
+
+    def unmount(self, vmid: int, target: str) -> None:
+        self._hotplug(vmid, "unmount", target)
+
+    def limit(self, vmid: int, limits: Mapping[str, int]) -> None:
+        for key, value in self._limits(limits.get("memory", 0), limits.get("cores", 0)):
+            self._lxc("lxc-cgroup", vmid, key, value)
+
+    def usage(self, vmid: int) -> Usage | None:
+        pid = self._pid(vmid)
+        if not pid:
+            return None
+        try:
+            # Field 22 is the start in ticks since boot (proc(5)); the name before it may hold spaces.
+            ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        except (OSError, IndexError):
+            return None
+        uptime = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return Usage(pid=pid, memory_bytes=self._memory(pid), uptime_seconds=max(0, int(uptime)))
+
+    def interfaces(self, vmid: int) -> Sequence[Interface] | None:
+        pid = self._pid(vmid)
+        if not pid:
+            return None
+        found = json.loads(_run(["nsenter", f"--net=/proc/{pid}/ns/net", "--", "ip", "-j", "address"]))
+        return [
+            Interface(
+                entry["ifname"],
+                entry.get("address", ""),
+                [Address(a["family"], a["local"], a["prefixlen"]) for a in entry["addr_info"]],
+            )
+            for entry in found
+        ]
+
+    def _config(self, plan: ContainerPlan) -> str:
+        lines = [
+            "lxc.include = /usr/share/lxc/config/common.conf",
+            "lxc.arch = x86_64",
+            f"lxc.rootfs.path = dir:{plan.rootfs}",
+            f"lxc.idmap = u 0 {ID_FIRST} {ID_COUNT}",
+            f"lxc.idmap = g 0 {ID_FIRST} {ID_COUNT}",
+            f"lxc.uts.name = {plan.hostname}",
+            "lxc.apparmor.profile = unconfined",
+            f"lxc.mount.auto = {'proc:rw sys:rw' if plan.nesting else 'proc:mixed sys:mixed'} cgroup:rw",
+        ]
+        for number, net in enumerate(plan.networks):
+            at = f"lxc.net.{number}"
+            lines += [f"{at}.type = veth", f"{at}.flags = up", f"{at}.name = {net.name}", f"{at}.hwaddr = {net.hwaddr}"]
+            lines += [f"{at}.veth.pair = veth{plan.vmid}i{number}"]
+            lines += [f"{at}.link = {net.bridge}"] if net.bridge else []
+            lines += [f"{at}.veth.vlan.id = {net.vlan}"] if net.vlan else []
+        for mount in plan.mounts:
+            target, options = mount.target.strip("/").replace(" ", "\\040"), "bind,create=dir"
+            read_only = ",ro" if mount.read_only else ""
+            lines.append(f"lxc.mount.entry = {mount.source!s} {target} none {options}{read_only} 0 0")
+        prefix = "lxc.cgroup2" if self._unified else "lxc.cgroup"
+        lines += [f"{prefix}.{key} = {value}" for key, value in self._limits(plan.memory_mib, plan.cores)]
+        if any(not line.isprintable() or "/../" in f"{line}/" for line in lines):
+            raise GuestError("a value of the configuration holds control characters or leaves its directory")
+        return "\n".join(lines) + "\n"
+
+    def _limits(self, memory_mib: int, cores: int) -> list[tuple[str, str]]:
+        """Keys of the cgroup version that this machine has."""
+        found = []
+        if memory_mib:
+            key = "memory.max" if self._unified else "memory.limit_in_bytes"
+            found.append((key, str(memory_mib << 20)))
+        if cores:
+            found.append(("cpuset.cpus", f"0-{min(cores, os.cpu_count() or 1) - 1}"))
+        return found
+
+    def _pid(self, vmid: int) -> int:
+        """The container's first process; 0 if it does not run."""
+        if not (self._directory / str(vmid) / "config").exists():
+            return 0
+        out = self._lxc("lxc-info", vmid, "--pid", "--no-humanize").strip()
+        return int(out) if out.isdigit() else 0
+
+    def _memory(self, pid: int) -> int:
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            base = Path("/sys/fs/cgroup") if self._unified else Path("/sys/fs/cgroup/memory")
+            file = base / path.lstrip("/") / ("memory.current" if self._unified else "memory.usage_in_bytes")
+            if (not controllers or "memory" in controllers.split(",")) and file.exists():
+                return int(file.read_text())
+        return 0
+
+    def _lxc(self, program: str, vmid: int, *arguments: str) -> str:
+        enter = ["nsenter", f"--net={self._namespace}", "--", "unshare", "-m", "sh", "-c", _ENTER, "_"]
+        return _run([*enter, str(self._cgroups), program, "-P", str(self._directory), "-n", str(vmid), *arguments])
+
+    def _hotplug(self, vmid: int, *arguments: str) -> None:
+        pid = self._pid(vmid)
+        if not pid:
+            raise GuestError(f"CT {vmid} not running")
+        _run([sys.executable, str(Path(__file__).with_name("hotplug.py")), str(pid), *arguments])
+
+
+def _as_inner_root() -> list[str]:
+    """A user namespace with the containers' ids; the working directory is kept, so no path above it need be open."""
+    mapped = [f"{kind}:0:{ID_FIRST}:{ID_COUNT}" for kind in ("u", "g")]
+    return ["lxc-usernsexec", "-m", mapped[0], "-m", mapped[1], "--"]
+
+
+def _hosts(plan: ContainerPlan) -> str:
+    static = next((net.ip.partition("/")[0] for net in plan.networks if "/" in net.ip), "127.0.1.1")
+    return f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{static} {plan.hostname}"
+
+
+def _interfaces_file(networks: Sequence[Network]) -> str:
+    """interfaces(5), as a node writes it for Debian."""
+    lines = ["auto lo", "iface lo inet loopback"]
+    for net in networks:
+        lines += ["", f"auto {net.name}"]
+        families = (("inet", net.ip, net.gateway, "dhcp"), ("inet6", net.ip6, net.gateway6, "dhcp"))
+        for family, ip, gateway, dhcp in families:
+            if ip in {"dhcp", "auto"}:
+                lines.append(f"iface {net.name} {family} {dhcp if ip == 'dhcp' else 'auto'}")
+            elif ip in {"", "manual"}:
+                lines += [f"iface {net.name} {family} manual"] if family == "inet" else []
+            else:
+                lines += [f"iface {net.name} {family} static", f"    address {ipaddress.ip_interface(ip)}"]
+                lines += [f"    gateway {ipaddress.ip_address(gateway)}"] if gateway else []
+    return "\n".join(lines)
+
+
+def _run(argv: Sequence[str], *, stdin: int = subprocess.DEVNULL, text: str | None = None, cwd: Path | None = None) -> str:
+    """The output of a program that did well; else GuestError with the last line that it said."""
+    source: dict[str, object] = {"stdin": stdin} if text is None else {}
+    done = subprocess.run(
+        argv,
+        input=None if text is None else text.encode(),
+        capture_output=True,
+        cwd=cwd,
+        check=False,
+        **source,  # type: ignore[call-overload]
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise GuestError(f"command '{argv[0]}' failed: {said[-1] if said else f'exit code {done.returncode}'}")
+    return str(done.stdout.decode(errors="replace"))
