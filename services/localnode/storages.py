@@ -76,14 +76,20 @@ class LoopVolumes:
         run(["mkfs.ext4", "-q", "-F", "-E", "root_owner=100000:100000", str(file)])
 
     def grow(self, file: Path, size: int) -> None:
+        """Also while it is mounted, where the kernel lets ext4 grow (it needs CAP_SYS_RESOURCE); else all is as before."""
+        before, loop = file.stat().st_size, _loop_of(file)
         os.truncate(file, size)
-        loop = _loop_of(file)
-        if loop:
-            run(["losetup", "--set-capacity", loop])
-            run(["resize2fs", loop])
-        else:
-            run(["e2fsck", "-f", "-p", str(file)], good=(0, 1))
-            run(["resize2fs", str(file)])
+        try:
+            if loop:
+                run(["losetup", "--set-capacity", loop])
+            else:
+                run(["e2fsck", "-f", "-p", str(file)], good=(0, 1))
+            run(["resize2fs", loop or str(file)])
+        except GuestError:
+            os.truncate(file, before)
+            if loop:
+                run(["losetup", "--set-capacity", loop])
+            raise
 
     def remove(self, file: Path) -> None:
         file.unlink(missing_ok=True)
