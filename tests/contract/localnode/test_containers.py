@@ -181,6 +181,27 @@ def test_a_restart_keeps_guests_tokens_and_tasks(tmp_path: Path) -> None:
         close_lab(again)
 
 
+def test_a_create_that_the_process_did_not_finish_is_undone(tmp_path: Path) -> None:
+    lab = open_lab(tmp_path, *_fakes())
+    lab.put_template()
+    root = lab.root()
+    root.must("POST", "/pools", poolid="smbpool")
+    lab.wait(create(root, 102, pool="smbpool"))
+    lab.wait(create(root, 103))
+    with lab.node.state.change() as facts:
+        facts.guests[102].config["lock"] = "create"
+    close_lab(lab)
+    again = open_lab(tmp_path, lab.containers, lab.volumes)
+    try:
+        root = again.root()
+        assert [entry["vmid"] for entry in root.must("GET", CT)] == [103]
+        assert root.must("GET", "/pools/smbpool")["members"] == []
+        left = root.must("GET", "/nodes/pve1/storage/local/content", content="rootdir")
+        assert [entry["vmid"] for entry in left] == [103]
+    finally:
+        close_lab(again)
+
+
 def _fakes() -> tuple[FakeContainers, FakeVolumes]:
     return FakeContainers(), FakeVolumes()
 
