@@ -44,8 +44,6 @@ class Volumes(Protocol):
 
     suffix: str
     format: str
-    #: Whether a volume can be kept as it was at a moment.
-    snapshots: bool
 
     def create(self, file: Path, size: int) -> None: ...
 
@@ -67,7 +65,6 @@ class LoopVolumes:
 
     suffix = ".raw"
     format = "raw"
-    snapshots = False
 
     def create(self, file: Path, size: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

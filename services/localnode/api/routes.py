@@ -52,13 +52,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Route(Generic[N]):
-    """One call. `{x}` in the path is a part of its own, `{x*}` the rest. Without `login` it needs none."""
+    """One call. `{x}` in the path is a part of its own, `{x*}` the rest."""
 
     method: str
     path: str
     parameters: Table
     handle: Callable[[N, Call], Any]
-    login: bool = True
 
     def match(self, path: str) -> dict[str, str] | None:
         found = _pattern(self.path).fullmatch(path)

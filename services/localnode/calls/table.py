@@ -16,7 +16,7 @@ _USER = "/access/users/{userid}"
 
 TABLE: Sequence[Route[Node]] = (
     Route("GET", "/version", p.NONE, cluster.version),
-    Route("POST", "/access/ticket", p.TICKET, access.ticket, login=False),
+    Route("POST", "/access/ticket", p.TICKET, access.ticket),
     Route("GET", "/access/permissions", p.PERMISSIONS, access.own_permissions),
     Route("POST", "/access/users", p.CREATE_USER, access.create_user),
     Route("POST", "/access/roles", p.CREATE_ROLE, access.create_role),

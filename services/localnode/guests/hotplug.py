@@ -1,6 +1,6 @@
-"""Adds a directory to a running container, or takes it away: a program of its own, because it changes namespaces.
+"""Adds a directory to a running container: a program of its own, because it changes namespaces.
 
-`hotplug.py PID mount TARGET SOURCE rw|ro`, `hotplug.py PID unmount TARGET`. The source is picked up as a detached
+`hotplug.py PID SOURCE TARGET rw|ro`. The source is picked up as a detached
 mount (open_tree(2)), then put down inside the container's mount namespace (move_mount(2)), where its root is the
 container's: no link in the container leads out of it.
 """
@@ -24,19 +24,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(argv: Sequence[str]) -> int:
-    pid, verb, target = argv[0], argv[1], argv[2]
-    tree = -1
-    if verb == "mount":
-        tree = _must(_libc.syscall(_OPEN_TREE, _AT_FDCWD, argv[3].encode(), _CLONE | _CLOEXEC), argv[3])
+    pid, source, target, how = argv
+    tree = _must(_libc.syscall(_OPEN_TREE, _AT_FDCWD, source.encode(), _CLONE | _CLOEXEC), source)
     namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     _must(_libc.setns(namespace, _NEWNS), f"namespace of {pid}")
     os.chdir("/")
-    if verb == "unmount":
-        _must(_libc.umount2(target.encode(), 0), target)
-        return 0
     os.makedirs(target, exist_ok=True)
     _must(_libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, target.encode(), _EMPTY_PATH), target)
-    if argv[4] == "ro":
+    if how == "ro":
         _must(_libc.mount(None, target.encode(), None, ctypes.c_ulong(_REMOUNT_BIND_READ_ONLY), None), target)
     return 0
 

@@ -101,10 +101,11 @@ class LxcContainers:
             own.rmdir()
 
     def mount(self, vmid: int, mount: Mount) -> None:
-        self._hotplug(vmid, "mount", mount.target, str(mount.source), "ro" if mount.read_only else "rw")
-
-    def unmount(self, vmid: int, target: str) -> None:
-        self._hotplug(vmid, "unmount", target)
+        pid = self._pid(vmid)
+        if not pid:
+            raise GuestError(f"CT {vmid} not running")
+        program, how = Path(__file__).with_name("hotplug.py"), "ro" if mount.read_only else "rw"
+        _run([sys.executable, str(program), str(pid), str(mount.source), mount.target, how])
 
     def limit(self, vmid: int, limits: Mapping[str, int]) -> None:
         for key, value in self._limits(limits.get("memory", 0), limits.get("cores", 0)):
@@ -192,12 +193,6 @@ class LxcContainers:
     def _lxc(self, program: str, vmid: int, *arguments: str) -> str:
         enter = ["nsenter", f"--net={self._namespace}", "--", "unshare", "-m", "sh", "-c", _ENTER, "_"]
         return _run([*enter, str(self._cgroups), program, "-P", str(self._directory), "-n", str(vmid), *arguments])
-
-    def _hotplug(self, vmid: int, *arguments: str) -> None:
-        pid = self._pid(vmid)
-        if not pid:
-            raise GuestError(f"CT {vmid} not running")
-        _run([sys.executable, str(Path(__file__).with_name("hotplug.py")), str(pid), *arguments])
 
 
 def _as_inner_root() -> list[str]:

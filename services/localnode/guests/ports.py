@@ -108,10 +108,6 @@ class Containers(Protocol):
         """Adds a volume to a running container."""
         ...
 
-    def unmount(self, vmid: int, target: str) -> None:
-        """Takes a volume from a running container; GuestError if it is busy."""
-        ...
-
     def limit(self, vmid: int, limits: Mapping[str, int]) -> None:
         """New `memory` (MiB), `swap` (MiB) or `cores` of a running container."""
         ...

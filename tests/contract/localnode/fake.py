@@ -51,9 +51,6 @@ class FakeContainers:
     def mount(self, vmid: int, mount: Mount) -> None:
         self.mounted[vmid].append(mount.target)
 
-    def unmount(self, vmid: int, target: str) -> None:
-        self.mounted[vmid].remove(target)
-
     def limit(self, vmid: int, limits: Mapping[str, int]) -> None:
         self.limits.setdefault(vmid, {}).update(limits)
 
@@ -72,7 +69,6 @@ class FakeVolumes:
 
     suffix = ".raw"
     format = "raw"
-    snapshots = False
 
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}

@@ -150,6 +150,8 @@ def test_a_real_container(namespace: str, directory: Path) -> None:
         root = lab.root()
         assert root.must("GET", f"{CT}/102/status/current")["pid"] == status["pid"]
         root.must("PUT", f"{CT}/102/config", mp1="local:0.03125,mp=/srv/added")
+        root.must("PUT", f"{CT}/102/config", mp2="local:0.03125,mp=/srv/fixed,ro=1")
+        assert os.statvfs(inside / "srv/fixed").f_flag & os.ST_RDONLY
         assert os.path.ismount(inside / "srv/added") or (inside / "srv/added/lost+found").is_dir()
         assert lab.wait(root.must("POST", f"{CT}/102/status/shutdown", timeout=20)) == "OK"
         assert root.must("GET", f"{CT}/102/interfaces") is None
