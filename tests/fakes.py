@@ -158,8 +158,14 @@ class FakeMode:
     def endpoints(self, server: Resource[FileServerSpec]) -> Sequence[tuple[str, int]]:
         return [("127.0.0.1", 445)]
 
-    def check_server(self, spec: FileServerSpec) -> None:
+    def check_server(self, spec: FileServerSpec, old: FileServerSpec | None = None) -> None:
         pass
+
+    def check_removal(self, server: Resource[FileServerSpec], shares: Sequence[Resource[ShareSpec]]) -> None:
+        pass
+
+    def complete_share(self, spec: ShareSpec) -> ShareSpec:
+        return spec
 
     def check_share(self, server: Resource[FileServerSpec], id: str, spec: ShareSpec) -> None:
         pass

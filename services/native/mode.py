@@ -13,7 +13,7 @@ from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Condition, Resource, State
-from services.core.domain.share import DirectoryStorage, ShareSpec, VolumeStorage
+from services.core.domain.share import DirectoryStorage, HostPathStorage, ShareSpec, VolumeStorage
 from services.core.errors import FeatureNotAvailable, InvalidField, PathNotAllowed
 from services.core.ports import Host
 from services.core.steps import Drift, Plan, Step, Work
@@ -156,12 +156,22 @@ class NativeMode:
         )
         return ("volumes",) if volumes else ()
 
-    def check_server(self, spec: FileServerSpec) -> None:
-        """Whatever a file server may want, this mode can do."""
+    def check_server(self, spec: FileServerSpec, old: FileServerSpec | None = None) -> None:
+        """Refuses what only a guest has."""
+        if spec.lxc is not None:
+            raise InvalidField.of("lxc", "must be unset: the mode of this backend is native")
+
+    def check_removal(self, server: Server, shares: Sequence[Resource[ShareSpec]]) -> None:
+        """Files of shares stay where they are without their file server."""
+
+    def complete_share(self, spec: ShareSpec) -> ShareSpec:
+        return spec
 
     def check_share(self, server: Resource[FileServerSpec], id: str, spec: ShareSpec) -> None:
         """Refuses storage that this node cannot give; paths are relative to the share."""
         check_options(spec.smb_options)
+        if isinstance(spec.storage, HostPathStorage):
+            raise InvalidField.of("host_path", "is for guests; in native mode a directory of the node is `directory.path`")
         if isinstance(spec.storage, VolumeStorage):
             if spec.storage.storage:
                 raise InvalidField.of("volume.storage", "must be empty in native mode")

@@ -2,14 +2,14 @@
 
 A UPID proves nothing: only the task's `exitstatus` does. The wait is our own (proxmoxer's ignores the exit status, and
 answers a timeout by None): it polls with growing pauses, lasts over a node that hangs or cuts connections, and ends early
-by an event, so that a cancelled operation and a service that stops do not wait for Proxmox.
+when the operation is cancelled.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.core.errors import HostTimeout, OperationCancelled, PvesmbError
@@ -18,7 +18,7 @@ from services.proxmox.session import Api, Value
 
 #: Success, by the source of Proxmox VE 8.1 to 9.2: a task that only warned has done its work.
 _DONE = re.compile(r"OK|WARNINGS: \d+")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _POLL_TIMEOUT = 15.0
 _PAGE, _PAGES, _LAST_LINES = 500, 20, 5
 _PASSING = {Kind.UNREACHABLE, Kind.TIMEOUT, Kind.DROPPED, Kind.NOT_PROXMOX, Kind.FAILED, Kind.NO_QUORUM}
@@ -56,11 +56,10 @@ class Ended:
     warnings: tuple[str, ...] = ()
 
 
-def wait(api: Api, upid: Upid, *, timeout: float, stop: threading.Event | None = None) -> Ended:
+def wait(api: Api, upid: Upid, *, timeout: float, cancelled: Callable[[], bool] = lambda: False) -> Ended:
     """Returns when the task has succeeded, and raises what the table says when it has failed, with the last lines of its
-    log. `HostTimeout` after `timeout` seconds (the task goes on), `OperationCancelled` when `stop` is set, both with
-    the UPID. `TASK_LOST` if the node does not know it."""
-    stop = stop or threading.Event()
+    log. `HostTimeout` after `timeout` seconds (the task goes on), `OperationCancelled` when nobody wants it any more, both
+    with the UPID. `TASK_LOST` if the node does not know it."""
     deadline, pause = time.monotonic() + timeout, _FIRST_PAUSE
     while True:
         failure: PvesmbError | None = None
@@ -80,7 +79,8 @@ def wait(api: Api, upid: Upid, *, timeout: float, stop: threading.Event | None =
                 help="Look at the task in the node's task list; it may still end.",
                 metadata={"upid": upid.text, "proxmox": Kind.TIMEOUT.value},
             )
-        if stop.wait(min(pause, left)):
+        time.sleep(min(pause, left))
+        if cancelled():
             raise OperationCancelled(f"{upid.subject}: no longer waited for", metadata={"upid": upid.text})
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 

@@ -77,7 +77,7 @@ def directory(server: Server, share: Share, contents: Contents) -> Json:
     """What the script has to know to make or check a share's directory. `fresh` allows it to make the directories above:
     those of a share that has run already can only be missing because its storage is."""
     storage, default = share.spec.storage, DirectoryStorage()
-    if isinstance(storage, VolumeStorage):
+    if not isinstance(storage, DirectoryStorage):
         storage = default
     # New files take over the directory's group (its mode has the setgid bit), so a forced one has to be the directory's.
     group = storage.group or share.spec.file_creation.force_group
@@ -101,6 +101,7 @@ def removal(share: Share, data: str) -> Json:
         "uid": share.uid,
         "path": str(share.assigned["path"]),
         "volume": isinstance(share.spec.storage, VolumeStorage),
+        "mounted": not isinstance(share.spec.storage, DirectoryStorage),
         "data": data,
     }
 

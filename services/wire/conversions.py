@@ -18,20 +18,23 @@ from services.core.domain.share import (
     DirectoryStorage,
     FileCreation,
     GuestAccess,
+    HostPathStorage,
     PrincipalKind,
     ShareSpec,
+    Storage,
     VolumeStorage,
 )
 from services.core.errors import FeatureNotAvailable, InvalidField
 from services.core.steps import Plan
-from services.wire import enums
+from services.wire import enums, guests
+from services.wire.paths import at
 
 T = TypeVar("T")
 
 #: Fields of features that no backend has yet. Each entry goes when its feature comes.
 _UNBUILT = {
-    "pvesmb.v1.FileServer": {"active_directory", "high_availability", "lxc", "vm"},
-    "pvesmb.v1.Share": {"host_path", "quota", "previous_versions", "time_machine", "recycle_bin", "audit"},
+    "pvesmb.v1.FileServer": {"active_directory", "high_availability", "vm"},
+    "pvesmb.v1.Share": {"quota", "previous_versions", "time_machine", "recycle_bin", "audit"},
 }
 
 
@@ -60,11 +63,11 @@ def file_server_spec(message: file_server_pb2.FileServer, prefix: str = "file_se
     native = None
     if message.HasField("native"):
         deployment = message.native
-        native = _at(
+        native = at(
             f"{prefix}.native",
             lambda: NativeDeployment(tuple(deployment.listen_addresses), deployment.port),
         )
-    settings = _at(
+    settings = at(
         f"{prefix}.smb",
         lambda: SmbSettings(
             min_protocol=enums.from_wire(enums.DIALECT, smb.min_protocol, "min_protocol", Dialect.SMB3_00),
@@ -75,7 +78,7 @@ def file_server_spec(message: file_server_pb2.FileServer, prefix: str = "file_se
             workgroup=smb.workgroup or "WORKGROUP",
         ),
     )
-    return _at(
+    return at(
         prefix,
         lambda: FileServerSpec(
             description=message.description,
@@ -83,6 +86,7 @@ def file_server_spec(message: file_server_pb2.FileServer, prefix: str = "file_se
             drift_policy=enums.from_wire(enums.DRIFT_POLICY, message.drift_policy, "drift_policy", DriftPolicy.REPAIR),
             smb=settings,
             native=native,
+            lxc=guests.lxc_deployment(message.lxc, f"{prefix}.lxc") if message.HasField("lxc") else None,
         ),
     )
 
@@ -91,7 +95,7 @@ def share_spec(message: share_pb2.Share, prefix: str = "share") -> ShareSpec:
     refuse_unbuilt(message, prefix)
     access = tuple(_rule(rule, f"{prefix}.access[{i}]") for i, rule in enumerate(message.access))
     creation = message.file_creation
-    file_creation = _at(
+    file_creation = at(
         f"{prefix}.file_creation",
         lambda: FileCreation(
             force_user=creation.force_user,
@@ -101,7 +105,7 @@ def share_spec(message: share_pb2.Share, prefix: str = "share") -> ShareSpec:
         ),
     )
     storage = _storage(message, prefix)
-    return _at(
+    return at(
         prefix,
         lambda: ShareSpec(
             comment=message.comment,
@@ -122,11 +126,11 @@ def share_spec(message: share_pb2.Share, prefix: str = "share") -> ShareSpec:
 
 
 def user_spec(message: user_pb2.User, prefix: str = "user") -> UserSpec:
-    return _at(prefix, lambda: UserSpec(message.full_name, dict(message.labels), message.disabled))
+    return at(prefix, lambda: UserSpec(message.full_name, dict(message.labels), message.disabled))
 
 
 def group_spec(message: user_pb2.Group, prefix: str = "group") -> GroupSpec:
-    return _at(prefix, lambda: GroupSpec(message.description, dict(message.labels), tuple(message.members)))
+    return at(prefix, lambda: GroupSpec(message.description, dict(message.labels), tuple(message.members)))
 
 
 def _rule(rule: share_pb2.AccessRule, prefix: str) -> AccessRule:
@@ -137,27 +141,21 @@ def _rule(rule: share_pb2.AccessRule, prefix: str) -> AccessRule:
         raise InvalidField.of(f"{prefix}.everyone", "must be true or unset")
     id = "" if which == "everyone" else getattr(rule, which)
     level = enums.from_wire(enums.ACCESS_LEVEL, rule.level, f"{prefix}.level")
-    return _at(prefix, lambda: AccessRule(PrincipalKind(which), id, level))
+    return at(prefix, lambda: AccessRule(PrincipalKind(which), id, level))
 
 
-def _storage(message: share_pb2.Share, prefix: str) -> DirectoryStorage | VolumeStorage:
+def _storage(message: share_pb2.Share, prefix: str) -> Storage:
+    if message.HasField("host_path"):
+        return at(f"{prefix}.host_path", lambda: HostPathStorage(message.host_path.path))
     if message.HasField("volume"):
         volume = message.volume
         backup = volume.backup if volume.HasField("backup") else True
-        return _at(f"{prefix}.volume", lambda: VolumeStorage(volume.size_bytes, volume.storage, backup))
+        return at(f"{prefix}.volume", lambda: VolumeStorage(volume.size_bytes, volume.storage, backup))
     place = message.directory
-    return _at(
+    return at(
         f"{prefix}.directory",
         lambda: DirectoryStorage(place.path, place.owner, place.group, place.mode or "2770"),
     )
-
-
-def _at(prefix: str, make: Callable[[], T]) -> T:
-    """Constructs, with the prefix put before the path of an invalid field."""
-    try:
-        return make()
-    except InvalidField as error:
-        raise error.below(prefix) from None
 
 
 # Resources to messages
@@ -184,6 +182,8 @@ def file_server_message(resource: Resource[FileServerSpec], endpoints: Any = ())
     if spec.native is not None:
         message.native.listen_addresses.extend(spec.native.listen_addresses)
         message.native.port = spec.native.port
+    if spec.lxc is not None:
+        message.lxc.CopyFrom(guests.lxc_message(spec.lxc))
     return message
 
 
@@ -215,6 +215,8 @@ def share_message(resource: Resource[ShareSpec]) -> share_pb2.Share:
         message.volume.CopyFrom(
             share_pb2.VolumeStorage(storage=place.storage, size_bytes=place.size_bytes, backup=place.backup)
         )
+    elif isinstance(place, HostPathStorage):
+        message.host_path.path = place.path
     else:
         message.directory.CopyFrom(
             share_pb2.DirectoryStorage(path=place.path, owner=place.owner, group=place.group, mode=place.mode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,8 +26,15 @@ class ModeRules(Mode, Protocol):
     def id_count(self) -> int:
         """How many there are."""
 
-    def check_server(self, spec: FileServerSpec) -> None:
-        """Refuses what this mode cannot do; `InvalidField` or `FeatureNotAvailable` with a path in the file server."""
+    def check_server(self, spec: FileServerSpec, old: FileServerSpec | None = None) -> None:
+        """Refuses what this mode cannot do, or cannot make of the `old` one; `InvalidField` or `FeatureNotAvailable` with a
+        path in the file server."""
+
+    def check_removal(self, server: Resource[FileServerSpec], shares: Sequence[Resource[ShareSpec]]) -> None:
+        """Refuses to remove a file server with these shares if their files could not be kept."""
+
+    def complete_share(self, spec: ShareSpec) -> ShareSpec:
+        """The share with what the mode decides where the caller has left it open."""
 
     def check_share(self, server: Resource[FileServerSpec], id: str, spec: ShareSpec) -> None:
         """Refuses what this mode cannot do; paths are relative to the share."""

@@ -39,8 +39,8 @@ class Control(Shares, Accounts):
     def update_file_server(self, call: Call, name: Name, merge: Callable[[Resource[Any]], FileServerSpec]) -> Answer:
         """Changes a file server to what `merge` makes of it."""
 
-        def check(tx: Transaction, _old: Resource[Any], spec: FileServerSpec) -> None:
-            below("file_server", lambda: self._mode.check_server(spec))
+        def check(tx: Transaction, old: Resource[Any], spec: FileServerSpec) -> None:
+            below("file_server", lambda: self._mode.check_server(spec, old.spec))
             if spec.smb.allow_guests:
                 return
             open_ = [s for s in tx.contents(name).shares if s.spec.guest_access is not GuestAccess.NONE]
@@ -57,6 +57,8 @@ class Control(Shares, Accounts):
             shares = [m for m in members if m.name.kind is Kind.SHARE]
             if not force:
                 refuse_if(shares, "the file server has shares; set force to remove them too", "is in the file server")
+            if not delete_data:
+                self._mode.check_removal(server, shares)
             for resource in [server, *members]:
                 busy = tx.busy_with(resource.name)
                 if busy and resource is not server:
@@ -79,6 +81,7 @@ class Control(Shares, Accounts):
             self._create_group(tx, op, server.name.child(Kind.GROUP, id), group, f"groups[{i}].group")
         for i, (id, share) in enumerate(new.shares.items()):
             check_id(Kind.SHARE, id, f"shares[{i}].share_id")
+            share = self._mode.complete_share(share)
             self._check_share(tx, server, id, share, f"shares[{i}].share")
             path = self._mode.share_path(server.name, id, share)
             tx.insert(self._new(server.name.child(Kind.SHARE, id), share, {"path": path}), op.id)

@@ -12,7 +12,14 @@ from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name, check_id
 from services.core.domain.operation import Operation, Verb
 from services.core.domain.resource import Resource, State
-from services.core.domain.share import DirectoryStorage, GuestAccess, PrincipalKind, ShareSpec, VolumeStorage
+from services.core.domain.share import (
+    DirectoryStorage,
+    GuestAccess,
+    HostPathStorage,
+    PrincipalKind,
+    ShareSpec,
+    VolumeStorage,
+)
 from services.core.errors import (
     InvalidField,
     PreconditionFailed,
@@ -20,6 +27,7 @@ from services.core.errors import (
 )
 from services.core.store import Transaction
 
+_FIELDS = {DirectoryStorage: "share.directory", VolumeStorage: "share.volume", HostPathStorage: "share.host_path"}
 _ACCOUNTS = {PrincipalKind.USER: Kind.USER, PrincipalKind.GROUP: Kind.GROUP}
 
 
@@ -28,6 +36,7 @@ class Shares(Base):
 
     def create_share(self, call: Call, server: Name, id: str, spec: ShareSpec) -> Answer:
         check_id(Kind.SHARE, id, "share_id")
+        spec = self._mode.complete_share(spec)
         name = server.child(Kind.SHARE, id)
 
         def change(tx: Transaction, op: Operation) -> Resource[Any]:
@@ -81,8 +90,7 @@ def _check_storage_change(old: ShareSpec, new: ShareSpec) -> None:
         if replace(new.storage, size_bytes=old.storage.size_bytes) != old.storage:
             raise InvalidField.of("share.volume", "only the size can be changed")
     elif old.storage != new.storage:
-        field = "share.directory" if isinstance(new.storage, DirectoryStorage) else "share.volume"
-        raise InvalidField.of(field, "where a share's files are cannot be changed; make a new share")
+        raise InvalidField.of(_FIELDS[type(new.storage)], "where a share's files are cannot be changed; make a new share")
 
 
 def refuse_nested(tx: Transaction, share: Resource[Any]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from services.core.domain import checks
+from services.core.domain.guest import LxcDeployment
 from services.core.errors import InvalidField
 
 
@@ -72,6 +73,7 @@ class FileServerSpec:
     drift_policy: DriftPolicy = DriftPolicy.REPAIR
     smb: SmbSettings = SmbSettings()
     native: NativeDeployment | None = None
+    lxc: LxcDeployment | None = None
 
     def __post_init__(self) -> None:
         checks.one_line("description", self.description, 256, forbidden="%")

@@ -49,6 +49,14 @@ class AccessRule:
             raise InvalidField.of("principal", "must be the id of a user or a group, or everyone")
 
 
+def _plain_path(path: str) -> None:
+    if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//"):
+        raise InvalidField.of("path", "must be absolute and without `.`, `..`, doubled or trailing slashes")
+    checks.one_line("path", path, 1024, forbidden="%")
+    if any(len(part.encode()) > 255 for part in path.split("/")):
+        raise InvalidField.of("path", "no part of it may have more than 255 bytes")
+
+
 @dataclass(frozen=True)
 class DirectoryStorage:
     """A directory of the host; an empty path means the default place."""
@@ -60,13 +68,8 @@ class DirectoryStorage:
 
     def __post_init__(self) -> None:
         checks.octal_mode("mode", self.mode)
-        if not self.path:
-            return
-        if not self.path.startswith("/") or posixpath.normpath(self.path) != self.path or self.path.startswith("//"):
-            raise InvalidField.of("path", "must be absolute and without `.`, `..`, doubled or trailing slashes")
-        checks.one_line("path", self.path, 1024, forbidden="%")
-        if any(len(part.encode()) > 255 for part in self.path.split("/")):
-            raise InvalidField.of("path", "no part of it may have more than 255 bytes")
+        if self.path:
+            _plain_path(self.path)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,18 @@ class VolumeStorage:
 
     def __post_init__(self) -> None:
         checks.within("size_bytes", self.size_bytes, MIN_VOLUME_BYTES, MAX_VOLUME_BYTES)
+
+
+@dataclass(frozen=True)
+class HostPathStorage:
+    """A directory of the node, brought into the guest."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        _plain_path(self.path)
+        if "," in self.path or not self.path.isascii():
+            raise InvalidField.of("path", "must be ASCII and without commas: Proxmox VE could not write it down")
 
 
 @dataclass(frozen=True)
@@ -95,13 +110,16 @@ class FileCreation:
         checks.octal_mode("directory_mask", self.directory_mask)
 
 
+Storage = DirectoryStorage | VolumeStorage | HostPathStorage
+
+
 @dataclass(frozen=True)
 class ShareSpec:
     """What the caller wants of a share."""
 
     comment: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    storage: DirectoryStorage | VolumeStorage = DirectoryStorage()
+    storage: Storage = DirectoryStorage()
     access: tuple[AccessRule, ...] = ()
     guest_access: GuestAccess = GuestAccess.NONE
     browseable: bool = True

@@ -16,10 +16,10 @@ from services.samba.agent.place import PARENT, Place, mark, marker, rename_new
 def make_directory(item: Answer, roots: list[str]) -> Answer:
     """Makes the share's directory unless it exists. One that we did not make is used as it is."""
     with Place(item, roots) as place:
-        parent = place.descend(make=item["fresh"] and not place.volume)
+        parent = place.descend(make=item["fresh"] and not place.mounted)
         fd = place.child(parent, place.leaf, place.path) if parent is not None else None
-        if place.volume and (fd is None or not os.path.ismount(place.path)):
-            raise Fault("PATH_UNSUITABLE", f"the volume is not mounted on {place.path}")
+        if place.mounted and (fd is None or not os.path.ismount(place.path)):
+            raise Fault("PATH_UNSUITABLE", f"nothing is mounted on {place.path}")
         if parent is None:
             above = os.path.dirname(place.path)
             raise Fault("PATH_UNSUITABLE", f"{above} was there and is missing now", "Is its storage mounted?", path=above)
@@ -79,8 +79,8 @@ def check_directory(item: Answer, roots: list[str]) -> str:
             fd = place.child(parent, place.leaf, place.path) if parent is not None else None
             if fd is None:
                 return f"{place.path} is missing"
-            if place.volume and not os.path.ismount(place.path):
-                return f"the volume is not mounted on {place.path}"
+            if place.mounted and not os.path.ismount(place.path):
+                return f"nothing is mounted on {place.path}"
             place.check_way()
             return place.problem(fd, demanded=not place.volume and marker(fd) != place.uid)
     except Fault as fault:

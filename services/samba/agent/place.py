@@ -54,9 +54,10 @@ class Place:
 
     def __init__(self, item: Answer, roots: list[str]) -> None:
         self.item, self.path, self.uid = item, str(item["path"]), str(item["uid"]).encode()
-        self.volume = bool(item["volume"])
+        #: Whether it is a volume of ours, and whether it has to be a mount point, which a directory of the node is too.
+        self.volume, self.mounted = bool(item["volume"]), bool(item["mounted"])
         root = next((r for r in sorted(roots, key=len, reverse=True) if self.path.startswith(r.rstrip("/") + "/")), None)
-        if self.volume:
+        if self.mounted:
             root = root or "/"
         if root is None:
             raise Fault("PATH_NOT_ALLOWED", f"{self.path} is not below a directory that the backend allows")

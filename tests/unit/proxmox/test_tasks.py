@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,8 +115,6 @@ def test_a_node_that_stays_away_is_told_as_such() -> None:
     assert kind_of(failed.value) is Kind.UNREACHABLE
 
 
-def test_a_stop_ends_the_wait() -> None:
-    stop = threading.Event()
-    stop.set()
+def test_a_cancel_ends_the_wait() -> None:
     with pytest.raises(OperationCancelled):
-        wait(node([RUNNING]), UPID, timeout=60, stop=stop)
+        wait(node([RUNNING]), UPID, timeout=60, cancelled=lambda: True)

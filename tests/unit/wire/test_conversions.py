@@ -14,6 +14,7 @@ from pvesmb.v1 import file_server_pb2, share_pb2, user_pb2
 from services.core.domain import share
 from services.core.domain.account import GroupSpec, UserSpec
 from services.core.domain.file_server import Demand, Dialect, DriftPolicy, FileServerSpec, NativeDeployment, SmbSettings
+from services.core.domain.guest import GIB, MIB, GuestNetwork, GuestPlacement, LxcDeployment
 from services.core.domain.names import Kind, Name
 from services.core.domain.resource import Condition, Resource, Severity, State
 from services.core.domain.share import AccessLevel, AccessRule, GuestAccess, PrincipalKind, ShareSpec
@@ -40,14 +41,47 @@ settings = st.builds(
     netbios_name=st.just("") | netbios,
     workgroup=netbios,
 )
+bytes_of = st.integers(0, 64)
+placements = st.builds(
+    GuestPlacement,
+    node=st.just("") | st.just("pve2"),
+    vmid=st.just(0) | st.integers(100, 999),
+    pool=st.just("") | st.just("smbgw"),
+    storage=st.just("") | st.just("local-lvm"),
+    system_disk_bytes=bytes_of.map(lambda n: n * GIB),
+    cores=st.integers(0, 128),
+    memory_bytes=st.just(0) | st.integers(64, 4096).map(lambda n: n * MIB),
+    start_on_boot=st.booleans(),
+    start_order=st.integers(0, 99),
+    protection=st.booleans(),
+    template=st.just("") | line,
+    hostname=st.just("") | account,
+)
+nets = st.builds(
+    GuestNetwork,
+    bridge=st.just("") | st.just("vmbr1"),
+    vlan=st.integers(0, 4094),
+    ipv4_address=st.just("10.0.0.5/24"),
+    ipv4_gateway=st.just("") | st.just("10.0.0.1"),
+    ipv6_address=st.just("fd00::5/64"),
+    ipv6_gateway=st.just("") | st.just("fe80::1"),
+    nameservers=networks,
+    search_domain=st.just("") | st.just("example.org"),
+    firewall=st.booleans(),
+) | st.builds(
+    GuestNetwork,
+    ipv4_address=st.sampled_from(["dhcp", "none"]),
+    ipv6_address=st.sampled_from(["dhcp", "auto"]),
+)
+containers = st.builds(LxcDeployment, placements, nets, bytes_of.map(lambda n: n * MIB))
 servers = st.builds(
     FileServerSpec,
     description=line,
     labels=labels,
     drift_policy=st.sampled_from(DriftPolicy),
     smb=settings,
-    native=st.none() | st.builds(NativeDeployment, networks, st.integers(0, 65535)),
-)
+    native=st.builds(NativeDeployment, networks, st.integers(0, 65535)),
+) | st.builds(FileServerSpec, lxc=st.none() | containers)
 rules = st.lists(
     st.builds(AccessRule, st.sampled_from([PrincipalKind.USER, PrincipalKind.GROUP]), account, st.sampled_from(AccessLevel))
     | st.builds(AccessRule, st.just(PrincipalKind.EVERYONE), st.just(""), st.sampled_from(AccessLevel)),
@@ -61,6 +95,7 @@ storage = st.builds(
     group=st.just("") | account,
     mode=mode,
 ) | st.builds(share.VolumeStorage, st.integers(share.MIN_VOLUME_BYTES, share.MAX_VOLUME_BYTES), line, st.booleans())
+storage |= st.builds(share.HostPathStorage, account.map(lambda id: f"/tank/{id}"))
 creation = st.builds(share.FileCreation, st.just("") | account, st.just("") | account, mode, mode)
 shares = st.builds(
     ShareSpec,
@@ -121,7 +156,11 @@ def test_an_empty_message_is_the_default() -> None:
         (file_server_pb2.FileServer, FileServerSpec, set()),
         (file_server_pb2.SmbSettings, SmbSettings, set()),
         (file_server_pb2.NativeDeployment, NativeDeployment, set()),
-        (share_pb2.Share, ShareSpec, {"directory", "volume"}),
+        (share_pb2.Share, ShareSpec, {"directory", "volume", "host_path"}),
+        (share_pb2.HostPathStorage, share.HostPathStorage, set()),
+        (file_server_pb2.LxcDeployment, LxcDeployment, set()),
+        (file_server_pb2.GuestNetwork, GuestNetwork, set()),
+        (file_server_pb2.GuestPlacement, GuestPlacement, set()),
         (share_pb2.DirectoryStorage, share.DirectoryStorage, set()),
         (share_pb2.VolumeStorage, share.VolumeStorage, set()),
         (share_pb2.FileCreation, share.FileCreation, set()),

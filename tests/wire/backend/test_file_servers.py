@@ -157,7 +157,6 @@ def test_fields_are_checked(unchanged: Backend, server: dict[str, Any], field: s
     [
         ({"active_directory": {"domain": "corp.example.com"}}, "file_server.active_directory"),
         ({"high_availability": {}}, "file_server.high_availability"),
-        ({"lxc": {}}, "file_server.lxc"),
         ({"vm": {}}, "file_server.vm"),
     ],
 )

@@ -113,7 +113,6 @@ def test_a_name_is_found_as_it_was_written_only(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("share", "field"),
     [
-        ({"host_path": {"path": "/x"}}, "share.host_path"),
         ({"quota": {}}, "share.quota"),
         ({"previous_versions": {"enabled": True}}, "share.previous_versions"),
         ({"time_machine": {}}, "share.time_machine"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.core.steps import Work
-from services.native.__main__ import resume_all
+from services.wire.backend import resume_all
 from tests.unit.native import builders
 
 
