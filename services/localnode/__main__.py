@@ -11,17 +11,20 @@ from logging import getLogger
 from pathlib import Path
 
 from services.kit import config, logging
+from services.localnode.btrfs import SubvolumeVolumes
 from services.localnode.calls.create import undo_interrupted
+from services.localnode.calls.power import release_stopped
 from services.localnode.config import LocalNodeConfig
 from services.localnode.guests.lxc import LxcContainers
 from services.localnode.guests.ports import Containers
 from services.localnode.login import Logins
+from services.localnode.machine import close_machine, open_machine
 from services.localnode.node import Node
 from services.localnode.server import Server
 from services.localnode.state import State, Store
-from services.localnode.storages import LoopVolumes
 from services.localnode.tasks import Tasks
 from services.localnode.tls import server_context
+from services.localnode.volumes import ImageVolumes
 
 log = getLogger(__name__)
 
@@ -32,17 +35,18 @@ def compose(settings: LocalNodeConfig, containers: Containers) -> tuple[Node, Se
     state = State(directory / "state.json")
     with state.change() as facts:
         for name, storage in settings.all_storages().items():
-            facts.storages.setdefault(name, Store(storage.path, storage.content))
+            facts.storages.setdefault(name, Store(storage.path, storage.content, storage.kind))
     node = Node(
         name=settings.node,
         state=state,
         tasks=Tasks(directory / "tasks", settings.node),
         containers=containers,
         logins=Logins(state, _password(settings.root_password_file)),
-        volumes={"dir": LoopVolumes()},
+        volumes={"dir": ImageVolumes(), "btrfs": SubvolumeVolumes()},
         mounts=directory / "mounts",
     )
     undo_interrupted(node)
+    release_stopped(node)
     server = Server((settings.host, settings.port), server_context(directory / "pki"), node, directory / "uploads")
     (directory / "port").write_text(f"{server.port}\n")
     return node, server
@@ -52,10 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM; guests keep running."""
     parser = argparse.ArgumentParser(prog="services.localnode", description=__doc__)
     parser.add_argument("--config", metavar="FILE", help="TOML file; keys and defaults: services/localnode/config.py")
+    parser.add_argument("--clean", action="store_true", help="end every guest, unmount everything, and end")
     arguments = parser.parse_args(argv)
     settings = config.load(LocalNodeConfig, arguments.config, "PVESMB_LOCALNODE_")
     logging.setup("localnode")
-    settings.directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+    if arguments.clean:
+        close_machine(settings.directory, settings.all_storages())
+        return 0
+    open_machine(settings.directory, settings.all_storages())
     containers = LxcContainers(settings.directory / "lxc", Path(settings.network_namespace or "/proc/1/ns/net"))
     node, server = compose(settings, containers)
     log.warning("this is a stand-in for a Proxmox VE node, for development and tests, not for production")

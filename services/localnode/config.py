@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -13,7 +14,9 @@ from services.kit.config import Config
 class StorageConfig(Config):
     """One storage that is there at the first start."""
 
+    kind: Literal["dir", "btrfs"] = Field(default="dir", description="how volumes are kept: XFS images, or subvolumes")
     path: str = Field(description="directory")
+    size_bytes: int = Field(default=0, ge=0, description="of an image for a btrfs storage that is not on btrfs itself")
     content: list[str] = Field(default=["vztmpl", "iso", "import", "rootdir", "images"], description="what may lie on it")
 
 

@@ -12,8 +12,9 @@ from services.localnode.api.refusal import failed
 from services.localnode.guests.ports import Containers
 from services.localnode.login import Logins
 from services.localnode.state import Guest, State
-from services.localnode.storages import Storage, Volumes
+from services.localnode.storages import Storage
 from services.localnode.tasks import Tasks
+from services.localnode.volumes import Volumes
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Node:
             store = facts.storages.get(name)
             if store is None:
                 raise failed(f"storage '{name}' does not exist")
-            return Storage(name, Path(store.path), tuple(store.content), self.volumes[store.kind])
+            return Storage(name, Path(store.path), tuple(store.content), self.volumes[store.kind], store.kind)
 
     def storage_names(self) -> list[str]:
         with self.state.read() as facts:

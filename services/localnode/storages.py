@@ -1,22 +1,17 @@
-"""Storages on this machine: a directory with templates, images and volumes.
-
-A volume is a sized ext4 image in a sparse file, mounted while it is used: its size is its quota, as with a node's
-directory storage. On btrfs the same storage keeps volumes as subvolumes with a qgroup limit, which start at once.
-"""
+"""Storages on this machine: a directory with templates, images and volumes. How volumes are kept depends on its kind."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from services.localnode.api.refusal import bad_parameters, failed
 from services.localnode.guests.ports import GuestError
+from services.localnode.volumes import Volumes, free_bytes
 
 #: Where each content lies below a directory storage (PVE::Storage::Plugin), and the names that may be uploaded.
 CONTENT: Mapping[str, tuple[str, str]] = {
@@ -39,69 +34,6 @@ class Entry:
     vmid: int = 0
 
 
-class Volumes(Protocol):
-    """How volumes are kept. Paths are those of the storage; a name is `vm-102-disk-0` without an extension."""
-
-    suffix: str
-    format: str
-
-    def create(self, file: Path, size: int) -> None: ...
-
-    def grow(self, file: Path, size: int) -> None: ...
-
-    def remove(self, file: Path) -> None: ...
-
-    def mount(self, file: Path, at: Path) -> Path:
-        """Makes the content available, and says where."""
-        ...
-
-    def unmount(self, at: Path) -> None:
-        """The opposite; a volume that is not mounted is no error."""
-        ...
-
-
-class LoopVolumes:
-    """ext4 in a sparse file."""
-
-    suffix = ".raw"
-    format = "raw"
-
-    def create(self, file: Path, size: int) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("xb") as f:
-            f.truncate(size)
-        run(["mkfs.ext4", "-q", "-F", "-E", "root_owner=100000:100000", str(file)])
-
-    def grow(self, file: Path, size: int) -> None:
-        """Also while it is mounted, where the kernel lets ext4 grow (it needs CAP_SYS_RESOURCE); else all is as before."""
-        before, loop = file.stat().st_size, _loop_of(file)
-        os.truncate(file, size)
-        try:
-            if loop:
-                run(["losetup", "--set-capacity", loop])
-            else:
-                run(["e2fsck", "-f", "-p", str(file)], good=(0, 1))
-            run(["resize2fs", loop or str(file)])
-        except GuestError:
-            os.truncate(file, before)
-            if loop:
-                run(["losetup", "--set-capacity", loop])
-            raise
-
-    def remove(self, file: Path) -> None:
-        file.unlink(missing_ok=True)
-
-    def mount(self, file: Path, at: Path) -> Path:
-        at.mkdir(parents=True, exist_ok=True)
-        if not os.path.ismount(at):
-            run(["mount", "-o", "loop,noatime", str(file), str(at)])
-        return at
-
-    def unmount(self, at: Path) -> None:
-        if os.path.ismount(at):
-            run(["umount", str(at)])
-
-
 @dataclass(frozen=True)
 class Storage:
     """A directory with its contents."""
@@ -110,6 +42,7 @@ class Storage:
     path: Path
     content: Sequence[str]
     volumes: Volumes
+    kind: str = "dir"
 
     def need(self, content: str) -> None:
         """Refuses an upload for which this storage is not meant."""
@@ -128,7 +61,7 @@ class Storage:
             raise failed(f"unable to parse directory volume name '{name}'")
         if kind in CONTENT:
             return self.path / CONTENT[kind][0] / base
-        if kind.isdigit() and re.fullmatch(rf"vm-{kind}-disk-\d+(?:\.raw|\.subvol)?", base):
+        if kind.isdigit() and re.fullmatch(rf"(?:vm-{kind}-disk-\d+\.raw|subvol-{kind}-disk-\d+\.subvol)", base):
             return self.path / VOLUMES / kind / base
         raise failed(f"unable to parse directory volume name '{name}'")
 
@@ -146,19 +79,29 @@ class Storage:
         for content, (below, pattern) in CONTENT.items():
             for file in sorted((self.path / below).glob("*")):
                 if re.fullmatch(pattern, file.name) and file.is_file():
-                    found.append(self._entry(f"{self.name}:{content}/{file.name}", content, file))
-        for file in sorted((self.path / VOLUMES).glob("*/vm-*-disk-*")):
-            volid = f"{self.name}:{file.parent.name}/{file.name}"
-            found.append(self._entry(volid, "rootdir", file, int(file.parent.name)))
+                    found += self._entry(f"{self.name}:{content}/{file.name}", content, file)
+        for file in self.guest_volumes("*"):
+            found += self._entry(f"{self.name}:{file.parent.name}/{file.name}", "rootdir", file, int(file.parent.name))
         return found
+
+    def guest_volumes(self, vmid: int | str) -> list[Path]:
+        """The files of a guest's volumes, whether its configuration knows them or not."""
+        return sorted((self.path / VOLUMES).glob(f"{vmid}/[sv]*-disk-*"))
 
     def free_volume(self, vmid: int) -> str:
         """A volume id for a guest that nothing lies behind yet."""
         directory = self.path / VOLUMES / str(vmid)
         number = 0
-        while (directory / f"vm-{vmid}-disk-{number}{self.volumes.suffix}").exists():
+        while (directory / self.volumes.name(vmid, number)).exists():
             number += 1
-        return f"{self.name}:{vmid}/vm-{vmid}-disk-{number}{self.volumes.suffix}"
+        return f"{self.name}:{vmid}/{self.volumes.name(vmid, number)}"
+
+    def need_space(self, more: int) -> None:
+        """Volumes are sparse, so nothing is reserved; but a promise that cannot be kept even today is refused."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        free = free_bytes(self.path)
+        if more > free:
+            raise GuestError(f"storage '{self.name}': {more} bytes wanted, {free} free: No space left on device")
 
     def usage(self) -> tuple[int, int, int]:
         """Total, used and available bytes."""
@@ -166,23 +109,13 @@ class Storage:
         usage = shutil.disk_usage(self.path)
         return usage.total, usage.used, usage.free
 
-    def _entry(self, volid: str, content: str, file: Path, vmid: int = 0) -> Entry:
-        stat = file.stat()
+    def _entry(self, volid: str, content: str, file: Path, vmid: int = 0) -> list[Entry]:
+        """One, or none if it goes while it is looked at."""
+        try:
+            stat = file.stat()
+            size = self.volumes.size(file) if content == "rootdir" else stat.st_size
+        except (OSError, GuestError):
+            return []
         suffix = re.search(r"(?:\.tar)?(\.[a-z0-9]+)$", file.name)
         shown = {"vztmpl": f"t{suffix[1][1:]}" if suffix else "tar", "rootdir": self.volumes.format}.get(content)
-        return Entry(volid, content, shown or (suffix[1][1:] if suffix else "raw"), stat.st_size, int(stat.st_ctime), vmid)
-
-
-def run(argv: Sequence[str], *, good: Sequence[int] = (0,)) -> str:
-    """Runs a program of the storage; GuestError says what it said."""
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode not in good:
-        last = (done.stderr or done.stdout).strip().splitlines()
-        raise GuestError(f"command '{argv[0]}' failed: {last[-1] if last else f'exit code {done.returncode}'}")
-    return done.stdout
-
-
-def _loop_of(file: Path) -> str:
-    """The loop device that a file is behind, or nothing (losetup(8), --associated)."""
-    out = run(["losetup", "--noheadings", "--output", "NAME", "--associated", str(file)])
-    return out.split()[0] if out.split() else ""
+        return [Entry(volid, content, shown or (suffix[1][1:] if suffix else "raw"), size, int(stat.st_ctime), vmid)]

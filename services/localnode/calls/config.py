@@ -100,7 +100,8 @@ def resize(node: Node, call: Call) -> Any:
 
     def work(say: Say) -> None:
         with node.guest_lock(vmid):
-            storage.volumes.grow(storage.file(properties["volume"]), size)
+            storage.need_space(size - old)
+            storage.volumes.grow(storage.file(properties["volume"]), size, settings.mount_point(node, vmid, disk))
             with node.state.change() as facts:
                 value = {**properties, "size": render_size(size)}
                 facts.guests[vmid].config[disk] = render_properties(value, "volume", ("mp",))
@@ -147,7 +148,10 @@ def _add(node: Node, vmid: int, volume: settings.NewVolume, running: bool) -> No
     """Makes a mount point's volume and mounts it; what cannot be mounted is not left in the configuration."""
     if volume.key in node.guest(vmid).config:
         raise failed(f"mount point '{volume.key}' already exists")
-    add_volume(node, vmid, volume, lambda line: None)
+    try:
+        add_volume(node, vmid, volume, lambda line: None)
+    except GuestError as error:
+        raise failed(str(error)) from error
     if not running:
         return
     value = node.guest(vmid).config[volume.key]

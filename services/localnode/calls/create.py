@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from services.localnode.api.refusal import Refusal, denied, failed
@@ -15,6 +17,7 @@ from services.localnode.node import Node
 from services.localnode.state import Guest
 from services.localnode.storages import Storage
 from services.localnode.tasks import Say, TaskError
+from services.localnode.volumes import Unpack
 
 #: Parameters of the create that are no keys of the configuration.
 _NOT_KEPT = frozenset(
@@ -112,7 +115,16 @@ def _make(
         raise failed(f"volume '{template}' does not exist")
     if not node.guest(vmid).config["unprivileged"]:
         raise GuestError("this node runs unprivileged containers only")
-    for volume in settings.new_volumes(kept):
+    volumes = settings.new_volumes(kept)
+    if not volumes or volumes[0].key != "rootfs":
+        raise GuestError("this node makes root disks anew only")
+
+    def unpack(directory: Path) -> None:
+        say(f"extracting archive '{archive}'")
+        node.containers.unpack(archive, directory)
+
+    add_volume(node, vmid, volumes[0], say, Root(archive, unpack))
+    for volume in volumes[1:]:
         add_volume(node, vmid, volume, say)
     bound = {key: value for key, value in kept.items() if settings.volume_of(value).startswith("/")}
     with node.state.change() as facts:
@@ -120,8 +132,6 @@ def _make(
     guest = node.guest(vmid)
     try:
         plan = settings.plan(node, guest)
-        say(f"extracting archive '{archive}'")
-        node.containers.unpack(archive, plan.rootfs)
         node.containers.set_up(plan, ssh_keys=keys, password=password)
     finally:
         settings.release(node, guest)
@@ -129,12 +139,26 @@ def _make(
         del facts.guests[vmid].config["lock"]
 
 
-def add_volume(node: Node, vmid: int, volume: settings.NewVolume, say: Say) -> None:
+@dataclass(frozen=True)
+class Root:
+    """What a root disk is filled from."""
+
+    template: Path
+    unpack: Unpack
+
+
+def add_volume(node: Node, vmid: int, volume: settings.NewVolume, say: Say, root: Root | None = None) -> None:
     """Makes a volume and writes it into the configuration: first there, then said."""
     storage = node.storage(volume.storage)
+    storage.need_space(volume.size)
     volid = storage.free_volume(vmid)
-    say(f"Formatting '{storage.file(volid)}', fmt={storage.volumes.format} size={volume.size} preallocation=off")
-    storage.volumes.create(storage.file(volid), volume.size)
+    file = storage.file(volid)
+    say(f"Formatting '{file}', fmt={storage.volumes.format} size={volume.size} preallocation=off")
+    if root is None:
+        storage.volumes.create(file, volume.size)
+    else:
+        at = settings.mount_point(node, vmid, volume.key)
+        storage.volumes.create_root(file, volume.size, at, root.template, root.unpack)
     with node.state.change() as facts:
         facts.guests[vmid].config[volume.key] = settings.volume_value(volume, volid)
 

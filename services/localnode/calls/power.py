@@ -47,6 +47,17 @@ def start_work(node: Node, vmid: int) -> Callable[[Say], None]:
     return work
 
 
+def release_stopped(node: Node) -> None:
+    """At the start of the process: lets go of the volumes of guests that ended while it did not look, and takes on what
+    waited for their end."""
+    with node.state.read() as facts:
+        vmids = sorted(facts.guests)
+    for vmid in vmids:
+        if not node.containers.running(vmid):
+            settings.release(node, node.guest(vmid))
+            apply_pending(node, vmid)
+
+
 def stop(node: Node, call: Call) -> Any:
     return _ending(node, call, "vzstop", lambda: node.containers.stop(call.vmid))
 

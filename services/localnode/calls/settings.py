@@ -189,9 +189,8 @@ def remove_volumes(node: Node, vmid: int) -> None:
     """Every volume with this guest's id in its name, whether its configuration knows it or not."""
     for name in node.storage_names():
         storage = node.storage(name)
-        for entry in storage.entries():
-            if entry.vmid == vmid:
-                storage.volumes.remove(storage.file(entry.volid))
+        for file in storage.guest_volumes(vmid):
+            storage.volumes.remove(file)
         directory = storage.path / "images" / str(vmid)
         if directory.is_dir():
             directory.rmdir()

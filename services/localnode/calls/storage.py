@@ -20,7 +20,7 @@ def storage_figures(storage: Storage) -> dict[str, Any]:
     total, used, free = storage.usage()
     return {
         "active": 1, "avail": free, "content": ",".join(sorted(storage.content)), "enabled": 1, "shared": 0,
-        "total": total, "type": "dir", "used": used,
+        "total": total, "type": storage.kind, "used": used,
     }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def change(node: Node, call: Call) -> Any:
     with node.state.change() as facts:
         if "content" in call.values:
             facts.storages[name].content = split_list(call.text("content"))
-    return {"storage": name, "type": "dir"}
+    return {"storage": name, "type": node.storage(name).kind}
 
 
 def upload(node: Node, call: Call) -> Any:

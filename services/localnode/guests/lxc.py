@@ -191,8 +191,9 @@ class LxcContainers:
         return 0
 
     def _lxc(self, program: str, vmid: int, *arguments: str) -> str:
-        enter = ["nsenter", f"--net={self._namespace}", "--", "unshare", "-m", "sh", "-c", _ENTER, "_"]
-        return _run([*enter, str(self._cgroups), program, "-P", str(self._directory), "-n", str(vmid), *arguments])
+        enter = ["nsenter", f"--net={self._namespace}", "--", "unshare", "-m", "--propagation", "slave"]
+        own_sys = ["sh", "-c", _ENTER, "_", str(self._cgroups)]
+        return _run([*enter, *own_sys, program, "-P", str(self._directory), "-n", str(vmid), *arguments])
 
 
 def _as_inner_root() -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.localnode.guests.ports import Address, ContainerPlan, GuestError, Interface, Mount, Usage
+from services.localnode.volumes import Unpack
 
 
 class FakeContainers:
@@ -67,8 +68,8 @@ class FakeContainers:
 class FakeVolumes:
     """Volumes as directories, whose size is only remembered."""
 
-    suffix = ".raw"
     format = "raw"
+    can_snapshot = False
 
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}
@@ -78,7 +79,17 @@ class FakeVolumes:
         file.touch(exist_ok=False)
         self.sizes[file.name] = size
 
-    def grow(self, file: Path, size: int) -> None:
+    def name(self, vmid: int, number: int) -> str:
+        return f"vm-{vmid}-disk-{number}.raw"
+
+    def create_root(self, file: Path, size: int, at: Path, template: Path, unpack: Unpack) -> None:
+        self.create(file, size)
+        unpack(self.mount(file, at))
+
+    def size(self, file: Path) -> int:
+        return self.sizes[file.name]
+
+    def grow(self, file: Path, size: int, at: Path) -> None:
         self.sizes[file.name] = size
 
     def remove(self, file: Path) -> None:
@@ -91,3 +102,8 @@ class FakeVolumes:
 
     def unmount(self, at: Path) -> None:
         pass
+
+    def snapshot(self, file: Path, name: str) -> None:
+        raise GuestError("snapshot feature is not available")
+
+    rollback = remove_snapshot = snapshot

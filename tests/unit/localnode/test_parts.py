@@ -14,8 +14,9 @@ from services.localnode.api.refusal import Refusal
 from services.localnode.api.schema import Param, check
 from services.localnode.multipart import read_form
 from services.localnode.state import State, Token, secret_digest
-from services.localnode.storages import LoopVolumes, Storage
+from services.localnode.storages import Storage
 from services.localnode.tasks import Say, Tasks, log_answer
+from services.localnode.volumes import ImageVolumes
 
 
 @pytest.mark.parametrize(("text", "size"), [("8G", 8 << 30), ("512M", 512 << 20), ("1024", 1024), ("1T", 1 << 40)])
@@ -53,7 +54,7 @@ def test_a_body_that_ends_early_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["iso/../x", "iso/a/b", "iso/", "x", "102/vm-103-disk-0.raw", "iso/.."])
 def test_a_volume_name_does_not_leave_its_storage(tmp_path: Path, name: str) -> None:
     with pytest.raises(Refusal, match="unable to parse directory volume name"):
-        Storage("local", tmp_path, ["iso"], LoopVolumes()).file(f"local:{name}")
+        Storage("local", tmp_path, ["iso"], ImageVolumes()).file(f"local:{name}")
 
 
 def test_a_task_that_the_process_did_not_end_has_no_good_end(tmp_path: Path) -> None:
