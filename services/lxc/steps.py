@@ -101,9 +101,7 @@ class PrepareStep:
 
     def ensure(self, work: Work) -> None:
         host = self._wait(work)
-        if _run(
-            host, "test", "-x", "/usr/sbin/smbd", "-a", "-e", "/usr/lib/x86_64-linux-gnu/libnss_extrausers.so.2"
-        ).returncode:
+        if _run(host, "dpkg", "--status", *PACKAGES).returncode:
             self._install(work, host)
         if b"extrausers" not in (text := host.read_file(NSSWITCH)):
             host.write_file(NSSWITCH, _with_extrausers(text), 0o644)
@@ -162,7 +160,8 @@ class ProcessStep:
         verb = "start"
         if _run(host, "systemctl", "is-active", "smbd").returncode == 0 and self.would_restart(host):
             verb = "restart"
-        _systemctl(host, "enable", "smbd")
+        if _run(host, "systemctl", "is-enabled", "smbd").returncode:
+            _systemctl(host, "enable", "smbd")
         _systemctl(host, verb, "smbd")
 
     def would_restart(self, host: Host, new: bytes | None = None) -> bool:
