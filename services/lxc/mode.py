@@ -17,7 +17,7 @@ from services.core.errors import FeatureNotAvailable, HostUnreachable, InvalidFi
 from services.core.ports import Host
 from services.core.steps import Claims, Drift, Plan, Step, Work
 from services.lxc.container_step import ContainerStep, gone
-from services.lxc.known import addresses, known
+from services.lxc.known import addresses, known, note_addresses
 from services.lxc.settings import LAYOUT, SHARES_ROOT, LxcSettings, deployment, new_share_path
 from services.lxc.steps import AddressStep, Inside, PrepareStep, ProcessStep, StartStep
 from services.lxc.volume_step import VolumeStep, kept_volumes
@@ -126,8 +126,10 @@ class LxcMode:
         drifts += [Drift(name, f"option {option} of the container was changed") for option in (*changes, *delete)]
         if not containers.read_status(self._api, found.guest).running:
             return [*drifts, Drift(name, f"{found.guest.subject} does not run")]
-        if list(self._address.look(work, found.guest)) != list(addresses(work.claims, work.server.uid)):
-            return [*drifts, Drift(name, "its address has changed")]
+        if not (seen := self._address.look(work, found.guest)):
+            return [*drifts, Drift(name, "it has not the address that it should have")]
+        # One that DHCP has changed, or that came late, is no fault: clients are told the new one.
+        note_addresses(work.claims, work.server.uid, seen)
         told = {drift.resource for drift in drifts}
         samba = samba_observe.observe(self, work, self._settings.site_share_options)
         return [*drifts, *(drift for drift in samba if drift.resource not in told or drift.resource == name)]

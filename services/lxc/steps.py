@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from services.core.errors import HostNotPrepared, HostUnreachable, OperationCancelled, PvesmbError, SambaUnavailable
 from services.core.ports import Completed, Host
@@ -26,7 +27,8 @@ PACKAGES = ("samba", "samba-vfs-modules", "python3-samba", "libnss-extrausers", 
 #: What smbd was started with: kept in memory, written at each start.
 RUNNING_CONF = f"{LAYOUT.pid_dir}/pvesmb-running.conf"
 DROP_IN = "/etc/systemd/system/smbd.service.d/pvesmb.conf"
-_DROP_IN = f"[Service]\nExecStartPost=/bin/cp {LAYOUT.conf} {RUNNING_CONF}\nRestart=on-failure\n"
+#: Our template has it; a container made from another gets it.
+_DROP_IN = (Path(__file__).parent / "template" / "root" / DROP_IN.lstrip("/")).read_bytes()
 NSSWITCH = "/etc/nsswitch.conf"
 
 
@@ -154,8 +156,8 @@ class ProcessStep:
 
     def ensure(self, work: Work) -> None:
         host = self._host(work)
-        if _read(host, DROP_IN) != _DROP_IN.encode():
-            host.write_file(DROP_IN, _DROP_IN.encode(), 0o644)
+        if _read(host, DROP_IN) != _DROP_IN:
+            host.write_file(DROP_IN, _DROP_IN, 0o644)
             _systemctl(host, "daemon-reload")
         verb = "start"
         if _run(host, "systemctl", "is-active", "smbd").returncode == 0 and self.would_restart(host):
