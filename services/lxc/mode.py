@@ -121,7 +121,7 @@ class LxcMode:
         container = containers.find(self._api, found.guest)
         if container is None or container.owner != work.server.uid:
             return [Drift(name, gone(found.guest, container).message)]
-        drifts = self._volumes.drifts(work, container)
+        drifts = self._volumes.drifts(work, containers.read_config(self._api, found.guest, current=True))
         changes, delete = self._container.differences(work.server, container)
         drifts += [Drift(name, f"option {option} of the container was changed") for option in (*changes, *delete)]
         if not containers.read_status(self._api, found.guest).running:

@@ -68,7 +68,7 @@ class VolumeStep:
             return
         assert isinstance(storage, VolumeStorage)
         where = storage.storage or self._settings.volume_storage
-        mounted = mounted_at(read_config(self._api, guest), path)
+        mounted = mounted_at(read_config(self._api, guest, current=True), path)
         if mounted is None:
             work.claims.put(Claim("volume", _place(guest, path), share.uid))
             require_space(self._api, self._settings, work.server, where, storage.size_bytes)
@@ -92,7 +92,7 @@ class VolumeStep:
         share, owner = change.resource, work.server.uid
         path, api = str(share.assigned["path"]), self._api
         deletes = any({**work.options, **change.options}.get(option) for option in ("delete_data", "rollback"))
-        config = find(api, guest)
+        config = find(api, guest, current=True)
         mounted = mounted_at(config, path) if config is not None and config.owner == owner else None
         if mounted is not None:
             volume = mounted[1].volume
@@ -113,7 +113,7 @@ class VolumeStep:
 
     def _sweep(self, work: Work, guest: Guest) -> None:
         """Destroys the volumes of deleted shares that the container has let go of."""
-        for volume in self._loose(work.claims, work.server.uid, read_config(self._api, guest)):
+        for volume in self._loose(work.claims, work.server.uid, read_config(self._api, guest, current=True)):
             self._destroy(work.claims, work.server.uid, guest, volume)
 
     def _loose(self, claims: Claims, owner: str, config: Config) -> list[str]:
@@ -128,7 +128,7 @@ class VolumeStep:
     # What it is like
 
     def drifts(self, work: Work, config: Config) -> list[Drift]:
-        """Volumes that are missing or too small, and those that can be destroyed now."""
+        """Volumes that are missing or too small, and those that can be destroyed now; `config` is the current one."""
         found = []
         for share in work.contents.shares:
             mounted = mounted_at(config, str(share.assigned["path"]))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from services.core.errors import NotFound, ProxmoxFailed, PvesmbError
+from services.core.errors import LimitReached, NotFound, ProxmoxFailed, PvesmbError
 from services.proxmox.containers import Config, Guest, configure, read_config
 from services.proxmox.failures import Kind, kind_of
 from services.proxmox.mounts import HostPath, Mount, NewVolume, mib
@@ -41,12 +41,19 @@ def add_volume(api: Api, guest: Guest, new: NewVolume) -> Mount:
 def _add(api: Api, guest: Guest, new: NewVolume | HostPath) -> Mount:
 
     def once() -> Mount:
-        config = read_config(api, guest)
+        config = read_config(api, guest, current=True)
         if found := mounted_at(config, new.mount):
             return found[1]
-        key = next(f"mp{n}" for n in range(_MOUNT_POINTS) if f"mp{n}" not in config.mounts)
+        # One that waits to be taken out still has its place, and one that waits to be put in too.
+        used = config.mounts.keys() | read_config(api, guest).mounts.keys()
+        key = next((f"mp{n}" for n in range(_MOUNT_POINTS) if f"mp{n}" not in used), None)
+        if key is None:
+            raise LimitReached(
+                f"{guest.subject} has {_MOUNT_POINTS} mount points, which is all that Proxmox VE gives",
+                help="Make another file server. Those of deleted shares are free when the container has stopped once.",
+            )
         configure(api, guest, {key: new.text()}, digest=config.digest)
-        if found := mounted_at(read_config(api, guest), new.mount):
+        if found := mounted_at(read_config(api, guest, current=True), new.mount):
             return found[1]
         raise ProxmoxFailed(
             f"{guest.subject}: {new.mount} could not be mounted while it runs",
@@ -80,12 +87,12 @@ def detach_volume(api: Api, guest: Guest, mount: str) -> bool:
     one does not let go of it: then call again after."""
 
     def once() -> bool:
-        config = read_config(api, guest)
+        config = read_config(api, guest, current=True)
         found = mounted_at(config, mount)
         if found is None:
             return True
         configure(api, guest, {}, delete=[found[0]], digest=config.digest)
-        return mounted_at(read_config(api, guest), mount) is None
+        return mounted_at(read_config(api, guest, current=True), mount) is None
 
     return _despite_others(once)
 
