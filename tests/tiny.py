@@ -25,7 +25,7 @@ _APPLETS = ("sh", "sleep", "ip", "mkdir", "chmod", "mv", "rm", "cat", "df", "tru
 _DIRECTORIES = ("bin", "sbin", "etc", "etc/network", "proc", "sys", "dev", "root", "run", "tmp", "var")
 
 
-def tiny_template(file: Path) -> None:
+def tiny_template(file: Path, passwd: str = "root:x:0:0::/root:/bin/sh\n") -> None:
     """Writes it, as a template that a node takes: `NAME.tar.gz`. Needs Debian's busybox-static."""
     with tarfile.open(file, "w:gz", compresslevel=1) as tar:
         for name in _DIRECTORIES:
@@ -35,7 +35,7 @@ def tiny_template(file: Path) -> None:
             _add(tar, f"bin/{name}", tarfile.SYMTYPE, link="busybox")
         for name, text in (("sbin/init", _INIT), ("bin/bound", _BOUND), ("bin/chpasswd", _CHPASSWD)):
             _add(tar, name, tarfile.REGTYPE, text)
-        _add(tar, "etc/passwd", tarfile.REGTYPE, "root:x:0:0::/root:/bin/sh\n")
+        _add(tar, "etc/passwd", tarfile.REGTYPE, passwd)
 
 
 def _add(tar: tarfile.TarFile, name: str, kind: bytes, text: str = "", link: str = "") -> None:
