@@ -82,6 +82,7 @@ class NewContainer:
     ssh_public_keys: Sequence[str] = ()
     pool: str = ""
     nameserver: str = ""
+    search_domain: str = ""
     cores: int = 1
     memory_mib: int = 512
     swap_mib: int = 0
@@ -96,21 +97,28 @@ class NewContainer:
         return {
             "ostemplate": self.template,
             "unprivileged": True,
-            "hostname": self.hostname,
             "rootfs": self.rootfs.text(),
             "net0": self.nic.text(),
             "ssh-public-keys": "\n".join(self.ssh_public_keys) or None,
             "pool": self.pool or None,
+            "features": "nesting=1" if self.nesting else None,
+            **self.options(),
+            "tags": f"{TAG};{owner_tag(self.uid)}",
+            "description": description(self.uid, self.note),
+        }
+
+    def options(self) -> dict[str, Value]:
+        """What can be changed later too; None is the option's absence."""
+        return {
+            "hostname": self.hostname,
             "nameserver": self.nameserver or None,
+            "searchdomain": self.search_domain or None,
             "cores": self.cores,
             "memory": self.memory_mib,
             "swap": self.swap_mib,
-            "onboot": self.onboot,
+            "onboot": self.onboot or None,
             "startup": self.startup or None,
             "protection": self.protection or None,
-            "features": "nesting=1" if self.nesting else None,
-            "tags": f"{TAG};{owner_tag(self.uid)}",
-            "description": description(self.uid, self.note),
         }
 
 

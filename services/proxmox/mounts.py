@@ -42,6 +42,17 @@ class NewVolume:
 
 
 @dataclass(frozen=True)
+class HostPath:
+    """A directory of the node to be mounted inside."""
+
+    path: str
+    mount: str
+
+    def text(self) -> str:
+        return f"{self.path},mp={self.mount}"
+
+
+@dataclass(frozen=True)
 class Mount:
     """`rootfs`, `mpN` or `unusedN` of a configuration. `volume` is the id of a volume, or a path for a bind mount."""
 

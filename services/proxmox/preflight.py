@@ -102,17 +102,21 @@ def _node(api: Api, needs: Needs) -> Iterator[Condition]:
 
 def _privileges(api: Api, needs: Needs) -> Iterator[Condition]:
     for path, wanted in needs.privileges().items():
-        got: Mapping[str, Mapping[str, int]] = (
-            api.call("GET", ("access", "permissions"), {"path": path}, subject="permissions", timeout=_TIMEOUT) or {}
-        )
-        held = {privilege for rights in got.values() for privilege in rights}
-        # A right that comes from a pool has the value 0 (it is not passed on), and holds all the same.
-        for privilege in sorted(set(wanted) - held):
+        for privilege in sorted(set(wanted) - held_privileges(api, path)):
             action = (
                 f"Grant it to the token's user, and to the token too if it has privilege separation: "
                 f"pveum acl modify {path} --users USER --roles ROLE (a role with {privilege})."
             )
             yield _condition("PrivilegeMissing", "PROXMOX_DENIED", f"privilege {privilege} on {path} is missing", action)
+
+
+def held_privileges(api: Api, path: str) -> set[str]:
+    """What the login may do there. A right that comes from a pool has the value 0 (it is not passed on), and holds all the
+    same."""
+    got: Mapping[str, Mapping[str, int]] = (
+        api.call("GET", ("access", "permissions"), {"path": path}, subject="permissions", timeout=_TIMEOUT) or {}
+    )
+    return {privilege for rights in got.values() for privilege in rights}
 
 
 def _storages(api: Api, needs: Needs) -> Iterator[Condition]:

@@ -28,12 +28,14 @@ class Storage:
 
 @dataclass(frozen=True)
 class Stored:
-    """A volume, template or image. `vmid` is the guest that it belongs to, 0 for none."""
+    """A volume, template or image. `vmid` is the guest that it belongs to, 0 for none; `ctime` is when it was made, in
+    seconds since the epoch, 0 where the storage does not say."""
 
     volid: str
     size: int
     content: str
     vmid: int = 0
+    ctime: int = 0
 
     @property
     def storage(self) -> str:
@@ -63,7 +65,13 @@ def list_stored(api: Api, node: str, storage: str, *, content: str = "", vmid: i
     needs = f"Datastore.Audit on /storage/{storage}"
     got = api.call("GET", path, params, subject=f"storage {storage}", needs=needs, timeout=_READ_TIMEOUT)
     return [
-        Stored(str(each["volid"]), int(each.get("size") or 0), str(each.get("content", "")), int(each.get("vmid") or 0))
+        Stored(
+            str(each["volid"]),
+            int(each.get("size") or 0),
+            str(each.get("content", "")),
+            int(each.get("vmid") or 0),
+            int(each.get("ctime") or 0),
+        )
         for each in got
     ]
 

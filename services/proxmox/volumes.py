@@ -13,7 +13,7 @@ from typing import TypeVar
 from services.core.errors import NotFound, ProxmoxFailed, PvesmbError
 from services.proxmox.containers import Config, Guest, configure, read_config
 from services.proxmox.failures import Kind, kind_of
-from services.proxmox.mounts import Mount, NewVolume, mib
+from services.proxmox.mounts import HostPath, Mount, NewVolume, mib
 from services.proxmox.session import Api
 from services.proxmox.tasks import Upid
 
@@ -28,8 +28,17 @@ def mounted_at(config: Config, mount: str) -> tuple[str, Mount] | None:
     return next(((key, each) for key, each in config.mounts.items() if key.startswith("mp") and each.mount == mount), None)
 
 
+def add_host_path(api: Api, guest: Guest, new: HostPath) -> Mount:
+    """Mounts a directory of the node, which only a password login of root@pam may ask for."""
+    return _add(api, guest, new)
+
+
 def add_volume(api: Api, guest: Guest, new: NewVolume) -> Mount:
     """Makes the volume and mounts it, in a running container too; one that is mounted there already stays."""
+    return _add(api, guest, new)
+
+
+def _add(api: Api, guest: Guest, new: NewVolume | HostPath) -> Mount:
 
     def once() -> Mount:
         config = read_config(api, guest)
@@ -51,6 +60,15 @@ def grow_volume(api: Api, guest: Guest, mount: str, size_bytes: int) -> Upid | N
     """Grows it to this size, in use too; None if it is that large. By the whole size and not by the difference, so that
     twice is once."""
     key, now = _need(read_config(api, guest), guest, mount)
+    return _grow(api, guest, key, now, size_bytes)
+
+
+def grow_root(api: Api, guest: Guest, size_bytes: int) -> Upid | None:
+    """The same for the root disk."""
+    return _grow(api, guest, "rootfs", read_config(api, guest).mounts["rootfs"], size_bytes)
+
+
+def _grow(api: Api, guest: Guest, key: str, now: Mount, size_bytes: int) -> Upid | None:
     if now.size_bytes >= mib(size_bytes) * 2**20:
         return None
     params = {"disk": key, "size": f"{mib(size_bytes)}M"}

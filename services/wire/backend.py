@@ -69,7 +69,7 @@ class BackendConfig(ServerConfig):
         return self
 
     @property
-    def url(self) -> str:
+    def database(self) -> str:
         return self.store_url or f"sqlite:///{self.state_dir}/store.db"
 
 
@@ -134,7 +134,7 @@ class Facts:
 def open_base(name: str, settings: BackendConfig) -> Base:
     """The store with its keys, which belongs to this backend from now on."""
     vault = FileVault.open_file(f"{settings.state_dir}/secret.key")
-    store = Store(settings.url)
+    store = Store(settings.database)
     with store.transaction() as tx:
         tx.belong_to(settings.backend_id)
     return Base(store, vault, metrics.make_registry(name), StoredClaims(store))

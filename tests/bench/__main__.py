@@ -23,15 +23,17 @@ def measure(times: int, many: int, mib: int) -> Iterator[Row]:
     """Each on processes that have done nothing else, but for those that want to know what a create costs."""
     with _product() as deployment:
         deployment.new_server()
-        until(lambda: not fork_servers(deployment.native.pid), "idleness", 90)
+        until(lambda: not fork_servers(deployment.service.pid), "idleness", 90)
         yield resident("resident memory of an idle gateway", 70, deployment.gateway.pid)
-        yield resident("resident memory of an idle native backend, which has made a file server", 90, deployment.native.pid)
+        yield resident(
+            "resident memory of an idle native backend, which has made a file server", 90, deployment.service.pid
+        )
         row, create_ms = shares.create(deployment, times)
         yield row
         yield from calls.hop(deployment, times * 20, create_ms)
     with _product() as deployment:
         yield shares.create_many(deployment, many)
-        pids = (deployment.native.pid, *fork_servers(deployment.native.pid))
+        pids = (deployment.service.pid, *fork_servers(deployment.service.pid))
         busy = ", ".join(f"{resident_mib(pid):.0f} MiB" for pid in pids)
         yield Row(f"resident memory of the backend that has just made {many:,} shares, and of its fork server", "", busy)
     with _product() as long, _product() as short:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pvesmb
 
 from tests.bench.measuring import Row, medians_ms, ratio
-from tests.e2e.deployment import Server
 from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
+from tests.e2e.words import Server
 
 NGINX = """
 daemon off; user root; worker_processes 1; pid {base}/nginx.pid; error_log {base}/nginx.log;
@@ -37,7 +37,7 @@ def hop(deployment: NativeDeployment, times: int, create_ms: float) -> list[Row]
     name = deployment.client.shares.create(server.name, "docs").result(timeout=60).name
     with (
         nginx(deployment) as proxy,
-        pvesmb.Client(f"unix:{deployment.native.socket}") as direct,
+        pvesmb.Client(f"unix:{deployment.service.socket}") as direct,
         pvesmb.Client(f"unix:{proxy}") as proxied,
     ):
         clients = {"gateway": deployment.client, "direct": direct, "nginx": proxied}
@@ -55,7 +55,7 @@ def nginx(deployment: NativeDeployment) -> Iterator[Path]:
     """A proxy in front of the backend: its socket."""
     base = deployment.state
     config, socket = base / "nginx.conf", base / "nginx.sock"
-    config.write_text(NGINX.format(base=base, backend=deployment.native.socket))
+    config.write_text(NGINX.format(base=base, backend=deployment.service.socket))
     process = subprocess.Popen(["/usr/sbin/nginx", "-p", str(base), "-c", str(config), "-e", f"{base}/nginx.log"])
     try:
         until(socket.exists, "nginx")
@@ -79,7 +79,7 @@ def lists(long: NativeDeployment, short: NativeDeployment, times: int) -> Row:
 
 def _multiply(deployment: NativeDeployment, server: Server, count: int) -> None:
     """Copies the one share in the store, past the service: Samba would take minutes for so many."""
-    with closing(sqlite3.connect(deployment.native_dir / "store.db")) as store, store:
+    with closing(sqlite3.connect(deployment.service_dir / "store.db")) as store, store:
         cursor = store.execute("SELECT * FROM resources WHERE server = ? AND kind = 'shares'", [server.name])
         columns = [column[0] for column in cursor.description]
         row = dict(zip(columns, cursor.fetchone(), strict=True))

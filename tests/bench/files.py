@@ -17,9 +17,10 @@ from typing import Any
 import pvesmb
 
 from tests.bench.measuring import Row, ratio, seconds
-from tests.e2e.deployment import MIB, password, user_rule, users
-from tests.e2e.native import PORT, NativeDeployment, free_address
+from tests.e2e.addresses import PORT, free_address
+from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
+from tests.e2e.words import MIB, password, user_rule, users
 
 USER = "ann"
 #: Where it keeps its things, whom it lets in, and the three settings that make up the level of security: Samba's defaults

@@ -9,8 +9,8 @@ from functools import partial
 import pvesmb
 
 from tests.bench.measuring import Row, medians_ms, ratio, seconds
-from tests.e2e.deployment import Server
 from tests.e2e.native import NativeDeployment
+from tests.e2e.words import Server
 
 CLIENTS = 16
 

@@ -1,4 +1,5 @@
-"""`python -m tests.e2e.cleanup DIRECTORY`: takes away all that lives in a test's directory, as soon as stdin ends.
+"""`python -m tests.e2e.cleanup DIRECTORY`: takes away all that lives in a test's directory, as soon as stdin ends; with
+`--netns NAME`, the name of a network namespace.
 
 The test run holds the other end of the pipe, so that this happens too when the run is killed.
 """
@@ -72,4 +73,7 @@ def _read(pid: int, name: str) -> bytes:
 
 if __name__ == "__main__":
     sys.stdin.buffer.read()
-    clean(sys.argv[1])
+    if sys.argv[1] == "--netns":
+        subprocess.run(["ip", "netns", "delete", sys.argv[2]], check=False)
+    else:
+        clean(sys.argv[1])

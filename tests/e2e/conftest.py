@@ -8,16 +8,49 @@ from typing import Any
 
 import pytest
 
+from tests.e2e import namespace
 from tests.e2e.deployment import Deployment
 from tests.e2e.native import NativeDeployment
 
-#: Tests that ask for more than a `Deployment` has name the mode that they are about in their annotations.
-MODES: Mapping[str, Callable[[], Deployment]] = {"native": NativeDeployment}
+#: Every test that asks for a deployment runs in each, unless it says by `modes.only` which mode it is about.
+PRODUCTS: Mapping[str, type[Deployment]] = {"native": NativeDeployment}
+MODES = tuple(PRODUCTS)
+
+#: Makes a product of a mode, not started; takes what `Deployment` takes. Who makes one closes it.
+New = Callable[..., Deployment]
 
 
-@pytest.fixture(scope="session", params=sorted(MODES))
-def _shared(request: pytest.FixtureRequest) -> Iterator[Deployment]:
-    with closing(MODES[request.param]()) as deployment:
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Before anything runs: threads that were started earlier would stay behind."""
+    if session.items and not session.config.option.collectonly:
+        namespace.enter()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One mode after the other: what tests of a mode share is started once."""
+    items.sort(key=_mode_of)
+
+
+def _mode_of(item: pytest.Item) -> int:
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return MODES.index(params.get("mode", MODES[0]))
+
+
+@pytest.fixture(scope="session", params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def new(mode: str) -> New:
+    assert mode == "native"
+    return NativeDeployment
+
+
+@pytest.fixture(scope="session")
+def _shared(new: New) -> Iterator[Deployment]:
+    with closing(new()) as deployment:
         yield deployment
 
 
@@ -29,12 +62,12 @@ def deployment(_shared: Deployment) -> Deployment:
 
 
 @pytest.fixture
-def deploy() -> Iterator[Callable[..., NativeDeployment]]:
-    """Starts native ones with further settings, which end with the test."""
+def deploy(new: New) -> Iterator[New]:
+    """Starts some with further settings, which end with the test."""
     with ExitStack() as stack:
 
-        def started(module: str = "services.native", **settings: Any) -> NativeDeployment:
-            made = stack.enter_context(closing(NativeDeployment(settings, module)))
+        def started(*, deadly: bool = False, **settings: Any) -> Deployment:
+            made = stack.enter_context(closing(new(settings, deadly=deadly)))
             made.running()
             return made
 

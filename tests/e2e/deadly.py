@@ -1,5 +1,5 @@
-"""`python -m tests.e2e.deadly --config FILE`: a native backend that at one chosen moment kills itself, as `kill -9` would,
-or kills the smbd of every file server, or has a fault of its own.
+"""`python -m tests.e2e.deadly --config FILE --mode MODE`: a backend that at one chosen moment kills itself, as `kill -9`
+would, or kills the smbd of every file server, or has a fault of its own.
 
 The moment lies in `moment.json` beside the configuration file, and is taken away before the end: who starts it again gets a
 backend that lives.

@@ -10,15 +10,15 @@ from pathlib import Path
 import pvesmb
 import pytest
 
-from tests.e2e.deployment import ADMIN, DENY, RO, RW, Server, group_rule, password, user_rule, users
-from tests.e2e.native import NativeDeployment
+from tests.e2e.deployment import Deployment
 from tests.e2e.smb import browse, session
+from tests.e2e.words import ADMIN, DENY, RO, RW, Server, group_rule, password, user_rule, users
 
 DENIED = "NT_STATUS_ACCESS_DENIED"
 
 
 @pytest.fixture(scope="module")
-def server(_shared: NativeDeployment) -> Iterator[Server]:
+def server(_shared: Deployment) -> Iterator[Server]:
     """One file server with a share for each question; old clients and guests may come."""
     _shared.running()
     everyone = pvesmb.AccessRule(everyone=True, level=RW)
@@ -35,7 +35,7 @@ def server(_shared: NativeDeployment) -> Iterator[Server]:
             "open": pvesmb.Share(access=[user_rule("ann")], guest_access=pvesmb.GuestAccess.GUEST_ACCESS_READ_WRITE),
             "show": pvesmb.Share(access=[user_rule("ann")], guest_access=pvesmb.GuestAccess.GUEST_ACCESS_READ),
             "secret": pvesmb.Share(access=[everyone], encryption_required=True),
-            "away": pvesmb.Share(access=[everyone], hosts_deny=["127.0.0.0/8"]),
+            "away": pvesmb.Share(access=[everyone], hosts_deny=[_shared.client_network]),
             "single": pvesmb.Share(access=[everyone], max_connections=1),
             "hidden": pvesmb.Share(access=[everyone], browseable=False),
             "owned": pvesmb.Share(
@@ -50,8 +50,8 @@ def server(_shared: NativeDeployment) -> Iterator[Server]:
     yield made
 
 
-def test_levels(server: Server, deployment: NativeDeployment) -> None:
-    path = Path(deployment.client.shares.get(server.share("levels")).effective_path)
+def test_levels(server: Server, deployment: Deployment) -> None:
+    path = deployment.files(server, "levels")
     (path / "closed").mkdir(mode=0o700)
     assert server.smb("ann", "levels", "cd closed; mkdir deeper").ok, "an administrator is not bound by modes"
     assert "closed" in server.smb("ben", "levels", "ls").text
@@ -109,12 +109,12 @@ def test_browsing(server: Server) -> None:
     assert not [name for name in listed if "probe" in name]
 
 
-def test_owners_and_modes_of_new_files(server: Server, deployment: NativeDeployment, tmp_path: Path) -> None:
+def test_owners_and_modes_of_new_files(server: Server, deployment: Deployment, tmp_path: Path) -> None:
     (tmp_path / "note").write_text("text")
     assert server.smb("ann", "owned", "put note; mkdir shelf", directory=str(tmp_path)).ok
-    share = Path(deployment.client.shares.get(server.share("owned")).effective_path)
-    cat = deployment.client.users.get(server.user("cat")).unix_id
-    crew = deployment.client.groups.get(server.group("crew")).unix_id
+    share = deployment.files(server, "owned")
+    cat = deployment.owner(deployment.client.users.get(server.user("cat")).unix_id)
+    crew = deployment.owner(deployment.client.groups.get(server.group("crew")).unix_id)
     note, shelf = os.stat(share / "note"), os.stat(share / "shelf")
     assert (note.st_uid, note.st_gid, stat.S_IMODE(note.st_mode)) == (cat, crew, 0o640)
     assert (shelf.st_uid, shelf.st_gid) == (cat, crew)
@@ -128,7 +128,7 @@ def test_an_allowed_option_is_in_force(server: Server, tmp_path: Path) -> None:
     assert not server.smb("ann", "plain", "put tool.exe", directory=str(tmp_path)).ok
 
 
-def test_ten_shares_at_once(server: Server, deployment: NativeDeployment) -> None:
+def test_ten_shares_at_once(server: Server, deployment: Deployment) -> None:
     names = [f"many{i}" for i in range(10)]
     handles = [
         deployment.client.shares.create(server.name, name, pvesmb.Share(access=[user_rule("ann", RW)])) for name in names

@@ -5,27 +5,27 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pvesmb
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.deployment import MIB, RO, Server, user_rule, users
-from tests.e2e.native import NativeDeployment
+from tests.e2e import modes
+from tests.e2e.deployment import Deployment
 from tests.e2e.waiting import until
+from tests.e2e.words import MIB, RO, Server, user_rule, users
 
-Change = Callable[[NativeDeployment, Server], None]
+Change = Callable[[Deployment, Server], None]
 
 
 @pytest.fixture(scope="module")
-def watchful() -> Iterator[NativeDeployment]:
-    with closing(NativeDeployment({"drift_seconds": 1.0})) as deployment:
+def watchful(new: Callable[..., Deployment]) -> Iterator[Deployment]:
+    with closing(new({"drift_seconds": 1.0})) as deployment:
         deployment.running()
         yield deployment
 
 
-def make(deployment: NativeDeployment, policy: pvesmb.FileServer.DriftPolicy.ValueType) -> Server:
+def make(deployment: Deployment, policy: pvesmb.FileServer.DriftPolicy.ValueType) -> Server:
     return deployment.new_server(
         users=users("ann"),
         shares={
@@ -37,38 +37,37 @@ def make(deployment: NativeDeployment, policy: pvesmb.FileServer.DriftPolicy.Val
 
 
 @pytest.fixture(scope="module")
-def mended(watchful: NativeDeployment) -> Server:
+def mended(watchful: Deployment) -> Server:
     return make(watchful, pvesmb.FileServer.DRIFT_POLICY_REPAIR)
 
 
-def found(deployment: NativeDeployment) -> float:
-    families = text_string_to_metric_families(deployment.metrics()["native"])
+def found(deployment: Deployment) -> float:
+    families = text_string_to_metric_families(deployment.metrics()["service"])
     return next(s.value for family in families for s in family.samples if s.name == "pvesmb_drift_found_total")
 
 
-def share_removed(deployment: NativeDeployment, server: Server) -> None:
+def share_removed(deployment: Deployment, server: Server) -> None:
     assert deployment.tool(server, "net", "-s", deployment.conf(server), "conf", "delshare", "docs").returncode == 0
     assert server.smb("ann", "docs", "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
 
 
-def share_opened(deployment: NativeDeployment, server: Server) -> None:
+def share_opened(deployment: Deployment, server: Server) -> None:
     words = ["net", "-s", deployment.conf(server), "conf", "setparm", "docs", "write list", "nobody"]
     assert deployment.tool(server, *words).returncode == 0
     assert not server.smb("ann", "docs", "mkdir x").ok
 
 
-def conf_changed(deployment: NativeDeployment, server: Server) -> None:
-    conf = Path(deployment.conf(server))
+def conf_changed(deployment: Deployment, server: Server) -> None:
+    conf = deployment.place(server, deployment.conf(server))
     text = conf.read_text().replace("[global]", "[global]\n  server string = mine")
     conf.write_text(text)
 
 
-def volume_unmounted(deployment: NativeDeployment, server: Server) -> None:
-    path = deployment.client.shares.get(server.share("vault")).effective_path
-    subprocess.run(["umount", path], check=True)
+def volume_unmounted(deployment: Deployment, server: Server) -> None:
+    subprocess.run(["umount", deployment.files(server, "vault")], check=True)
 
 
-def account_deleted(deployment: NativeDeployment, server: Server) -> None:
+def account_deleted(deployment: Deployment, server: Server) -> None:
     done = deployment.tool(server, "pdbedit", "-s", deployment.conf(server), "-x", "-u", "ann")
     assert done.returncode == 0, done.stderr
 
@@ -77,21 +76,30 @@ def ok(server: Server) -> bool:
     return server.smb("ann", "docs", "ls").ok and server.smb("ann", "vault", "ls").ok
 
 
-@pytest.mark.parametrize("change", [share_removed, share_opened, conf_changed, volume_unmounted])
-def test_repaired(watchful: NativeDeployment, mended: Server, change: Change) -> None:
+@pytest.mark.parametrize("change", [share_removed, share_opened, conf_changed])
+def test_repaired(watchful: Deployment, mended: Server, change: Change) -> None:
+    is_repaired(watchful, mended, change)
+
+
+@modes.only("native")
+def test_a_volume_is_mounted_again(watchful: Deployment, mended: Server) -> None:
+    is_repaired(watchful, mended, volume_unmounted)
+
+
+def is_repaired(watchful: Deployment, mended: Server, change: Change) -> None:
     before = found(watchful)
     change(watchful, mended)
     until(lambda: found(watchful) > before, "a check that sees it")
     until(lambda: ok(mended), "the share as it was")
     text = "\n  server string = mine"
-    until(lambda: text not in Path(watchful.conf(mended)).read_text(), "smb.conf as it was")
+    until(lambda: text not in watchful.place(mended, watchful.conf(mended)).read_text(), "smb.conf as it was")
     name = mended.share("docs")
     until(lambda: watchful.client.shares.get(name).state == pvesmb.ResourceState.RESOURCE_STATE_READY, "READY")
     listed = watchful.tool(mended, "net", "-s", watchful.conf(mended), "conf", "showshare", "docs")
     assert "write list = ann" in listed.stdout
 
 
-def test_a_deleted_account_is_told(watchful: NativeDeployment) -> None:
+def test_a_deleted_account_is_told(watchful: Deployment) -> None:
     """Its password is known to nobody but Samba, so it cannot be made again: the user says what to do."""
     server = make(watchful, pvesmb.FileServer.DRIFT_POLICY_REPAIR)
     account_deleted(watchful, server)
@@ -107,7 +115,7 @@ def conditions(resource: pvesmb.Share | pvesmb.User | pvesmb.FileServer) -> list
     return list(resource.conditions)
 
 
-def test_reported_only(watchful: NativeDeployment) -> None:
+def test_reported_only(watchful: Deployment) -> None:
     server = make(watchful, pvesmb.FileServer.DRIFT_POLICY_REPORT)
     share_removed(watchful, server)
     [condition] = until(lambda: conditions(watchful.client.shares.get(server.share("docs"))), "the condition")

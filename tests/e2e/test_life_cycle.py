@@ -8,12 +8,14 @@ from pathlib import Path
 import pvesmb
 import pytest
 
-from tests.e2e.deployment import MIB, RO, Server, group_rule, password, user_rule, users
+from tests.e2e import modes
+from tests.e2e.deployment import Deployment
 from tests.e2e.native import NativeDeployment
+from tests.e2e.words import MIB, RO, Server, group_rule, password, user_rule, users
 
 
 @pytest.fixture
-def server(deployment: NativeDeployment) -> Server:
+def server(deployment: Deployment) -> Server:
     """With two users, a group, and shares for one of them."""
     return deployment.new_server(
         users=users("ann", "ben"),
@@ -25,7 +27,7 @@ def server(deployment: NativeDeployment) -> Server:
     )
 
 
-def test_everything_in_one_call(deployment: NativeDeployment, server: Server, tmp_path: Path) -> None:
+def test_everything_in_one_call(deployment: Deployment, server: Server, tmp_path: Path) -> None:
     (tmp_path / "letter").write_bytes(os.urandom(100_000))
     assert server.smb("ann", "docs", "put letter", directory=str(tmp_path)).ok
     assert server.smb("ben", "docs", "get letter copy", directory=str(tmp_path)).ok
@@ -39,14 +41,14 @@ def test_everything_in_one_call(deployment: NativeDeployment, server: Server, tm
         server.share("docs"),
         server.share("plans"),
     ]
-    listed = deployment.tool(server, "net", "-s", deployment.conf(server), "conf", "listshares")
-    assert {"docs", "plans"} <= set(listed.stdout.split())
+    assert deployment.registry_of(server.uid) == {"docs", "plans"}
 
 
-def test_a_volume_is_a_limit_and_grows(deployment: NativeDeployment, server: Server, tmp_path: Path) -> None:
+def test_a_volume_is_a_limit_and_grows(deployment: Deployment, server: Server, tmp_path: Path) -> None:
     client = deployment.client
     volume = pvesmb.Share(volume=pvesmb.VolumeStorage(size_bytes=512 * MIB), access=[user_rule("ann")])
     share = client.shares.create(server.name, "vault", volume).result(timeout=60)
+    place = deployment.files(server, "vault")
     with open(tmp_path / "big", "wb") as file:
         file.truncate(520 * MIB)
     told = server.smb("ann", "vault", "put big", directory=str(tmp_path))
@@ -61,7 +63,7 @@ def test_a_volume_is_a_limit_and_grows(deployment: NativeDeployment, server: Ser
     with pytest.raises(pvesmb.PvesmbError, match="shrink"):
         client.shares.update(share, ["volume.size_bytes"]).result(timeout=60)
     client.shares.delete(share.name, delete_data=True).result(timeout=60)
-    assert not os.path.lexists(share.effective_path)
+    assert not (place / "big").exists()
 
 
 def blocks(server: Server) -> int:
@@ -71,19 +73,21 @@ def blocks(server: Server) -> int:
     return int(words[at - 1]) * int(words[at + 3].rstrip("."))
 
 
-def test_delete_keeps_data_unless_asked(deployment: NativeDeployment, server: Server, tmp_path: Path) -> None:
+def test_delete_keeps_data_unless_asked(deployment: Deployment, server: Server, tmp_path: Path) -> None:
     client = deployment.client
     (tmp_path / "note").write_text("kept")
-    kept, gone = client.shares.get(server.share("docs")), client.shares.get(server.share("plans"))
+    kept, gone = deployment.files(server, "docs"), deployment.files(server, "plans")
     assert server.smb("ann", "docs", "put note", directory=str(tmp_path)).ok
     assert server.smb("ben", "plans", "put note", directory=str(tmp_path)).ok
-    client.shares.delete(kept.name).result(timeout=60)
-    client.shares.delete(gone.name, delete_data=True).result(timeout=60)
-    assert Path(kept.effective_path, "note").read_text() == "kept"
-    assert not os.path.lexists(gone.effective_path)
+    assert (gone / "note").exists()
+    client.shares.delete(server.share("docs")).result(timeout=60)
+    client.shares.delete(server.share("plans"), delete_data=True).result(timeout=60)
+    assert (kept / "note").read_text() == "kept"
+    assert not (gone / "note").exists()
     assert server.smb("ann", "docs", "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
 
 
+@modes.only("native")
 def test_what_was_there_before_is_never_removed(deployment: NativeDeployment, server: Server) -> None:
     client = deployment.client
     found = deployment.data / f"found-{server.id}"
@@ -100,14 +104,16 @@ def test_what_was_there_before_is_never_removed(deployment: NativeDeployment, se
     assert server.smb("ann", "found", "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
 
 
-def test_an_update_counts_for_new_connections(deployment: NativeDeployment, server: Server) -> None:
+def test_an_update_counts_for_new_connections(deployment: Deployment, server: Server) -> None:
     share = pvesmb.Share(name=server.share("docs"), access=[user_rule("ben")])
     deployment.client.shares.update(share, ["access"]).result(timeout=60)
     assert server.smb("ben", "docs", "mkdir mine").ok
     assert server.smb("ann", "docs", "ls").status == "NT_STATUS_ACCESS_DENIED"
 
 
+@modes.only("native")
 def test_deleting_the_file_server_leaves_only_data(deployment: NativeDeployment, server: Server, tmp_path: Path) -> None:
+    """Its directories and volumes are the node's own."""
     client = deployment.client
     volume = pvesmb.Share(volume=pvesmb.VolumeStorage(size_bytes=512 * MIB), access=[user_rule("ann")])
     client.shares.create(server.name, "vault", volume).result(timeout=60)
@@ -115,9 +121,9 @@ def test_deleting_the_file_server_leaves_only_data(deployment: NativeDeployment,
     assert server.smb("ann", "docs", "put note", directory=str(tmp_path)).ok
     with pytest.raises(pvesmb.FailedPrecondition):
         client.file_servers.delete(server.name).result(timeout=60)
-    assert deployment.smbd(server) in deployment.instance_processes(server.uid)
+    assert deployment.smbd(server) in deployment.processes(server.uid)
     client.file_servers.delete(server.name, force=True).result(timeout=60)
-    assert deployment.instance_processes(server.uid) == []
+    assert deployment.processes(server.uid) == []
     assert deployment.instances(server.id) == []
     assert (deployment.data / server.id / "docs" / "note").read_text() == "kept"
     assert not os.path.ismount(deployment.data / server.id / "vault")
@@ -128,7 +134,7 @@ def test_deleting_the_file_server_leaves_only_data(deployment: NativeDeployment,
     assert Server(again.result(timeout=60)).uid != server.uid
 
 
-def test_the_same_request_is_done_once(deployment: NativeDeployment, server: Server) -> None:
+def test_the_same_request_is_done_once(deployment: Deployment, server: Server) -> None:
     request = "6c0e64b6-43a8-4d77-8d1d-3f6e4f1b7c55"
     one = deployment.client.users.create(server.name, "carl", pvesmb.User(password=password("carl")), request_id=request)
     two = deployment.client.users.create(server.name, "carl", pvesmb.User(password=password("carl")), request_id=request)

@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.deployment import user_rule, users
-from tests.e2e.native import NativeDeployment
+from tests.e2e.deployment import Deployment
+from tests.e2e.words import user_rule, users
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -31,38 +31,37 @@ def value(found: Samples, name: str, **labels: str) -> float:
     return sum(v for (n, own), v in found.items() if n == name and labels.items() <= dict(own).items())
 
 
-def test_metrics(deployment: NativeDeployment) -> None:
-    before = samples(deployment.metrics()["native"])
+def test_metrics(deployment: Deployment) -> None:
+    before = samples(deployment.metrics()["service"])
     server = deployment.new_server(users=users("ann"), shares={"docs": pvesmb.Share(access=[user_rule("ann")])})
-    file = deployment.data / f"file-{server.id}"
-    file.write_text("no directory")
     with pytest.raises(pvesmb.PvesmbError):
-        bad = pvesmb.Share(directory=pvesmb.DirectoryStorage(path=str(file)), access=[user_rule("ann")])
-        deployment.client.shares.create(server.name, "bad", bad).result(timeout=60)
-    deployment.client.file_servers.delete(server.name, force=True).result(timeout=60)
+        deployment.client.shares.create(server.name, "bad", deployment.failing_share()).result(timeout=60)
+    deployment.client.file_servers.delete(server.name, force=True, delete_data=True).result(timeout=60)
     texts = deployment.metrics()
-    native, gateway = samples(texts["native"]), samples(texts["gateway"])
+    service, gateway = samples(texts["service"]), samples(texts["gateway"])
 
     def more(name: str, **labels: str) -> float:
-        return value(native, name, **labels) - value(before, name, **labels)
+        return value(service, name, **labels) - value(before, name, **labels)
 
     assert more("pvesmb_operations_total", verb="CREATE", kind="fileServers", outcome="ok") == 1
     assert more("pvesmb_operations_total", verb="DELETE", kind="fileServers", outcome="ok") == 1
-    failed = {dict(labels)["outcome"] for (name, labels), v in native.items() if name == "pvesmb_operations_total"} - {"ok"}
+    failed = {dict(labels)["outcome"] for (name, labels), v in service.items() if name == "pvesmb_operations_total"} - {
+        "ok"
+    }
     assert failed, "the failed create is counted with its reason"
-    for step in ("address", "instance", "volume", "config", "process", "apply", "confirm"):
+    for step in deployment.steps:
         assert more("pvesmb_step_duration_seconds_count", step=step, action="ensure") >= 1
         assert more("pvesmb_step_duration_seconds_count", step=step, action="remove") >= 1
-    assert value(native, "pvesmb_operations_waiting") == 0
-    for found in (native, gateway):
+    assert value(service, "pvesmb_operations_waiting") == 0
+    for found in (service, gateway):
         create = {"grpc_service": "pvesmb.v1.FileServerService", "grpc_method": "CreateFileServer", "grpc_code": "OK"}
         assert value(found, "grpc_server_handled_total", **create) >= 1
         assert value(found, "grpc_server_handling_seconds_count", grpc_method="CreateFileServer") >= 1
     assert value(gateway, "pvesmb_gateway_backend_up", backend="node1") == 1
 
 
-def test_health(deployment: NativeDeployment) -> None:
-    for service in (deployment.gateway, deployment.native):
+def test_health(deployment: Deployment) -> None:
+    for service in (deployment.gateway, deployment.service):
         with grpc.insecure_channel(f"unix:{service.socket}") as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             for name in ("", "pvesmb.v1.ShareService"):
@@ -70,7 +69,7 @@ def test_health(deployment: NativeDeployment) -> None:
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING, (service.socket, name)
 
 
-def test_reflection(deployment: NativeDeployment) -> None:
+def test_reflection(deployment: Deployment) -> None:
     with grpc.insecure_channel(f"unix:{deployment.gateway.socket}") as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
@@ -80,7 +79,7 @@ def test_reflection(deployment: NativeDeployment) -> None:
     assert {f"pvesmb.v1.{kind}" for kind in kinds} | {"google.longrunning.Operations"} <= names
 
 
-def test_a_client_that_knows_nothing(deployment: NativeDeployment) -> None:
+def test_a_client_that_knows_nothing(deployment: Deployment) -> None:
     """buf asks the gateway itself what there is to call."""
     buf = Path(sys.executable).with_name("buf")
     server = deployment.new_server(users=users("ann"))

@@ -8,22 +8,22 @@ import signal
 import pvesmb
 import pytest
 
-from tests.e2e.deployment import Server, password, user_rule, users
-from tests.e2e.native import NativeDeployment
+from tests.e2e.deployment import Deployment
 from tests.e2e.smb import session
 from tests.e2e.waiting import until
+from tests.e2e.words import Server, password, user_rule, users
 
 
 @pytest.fixture
-def server(deployment: NativeDeployment) -> Server:
+def server(deployment: Deployment) -> Server:
     return deployment.new_server(users=users("ann"), shares={"docs": pvesmb.Share(access=[user_rule("ann")])})
 
 
-def conditions(deployment: NativeDeployment, server: Server) -> set[str]:
+def conditions(deployment: Deployment, server: Server) -> set[str]:
     return {condition.type for condition in deployment.client.file_servers.get(server.name).conditions}
 
 
-def test_killed_smbd_comes_back(deployment: NativeDeployment, server: Server) -> None:
+def test_killed_smbd_comes_back(deployment: Deployment, server: Server) -> None:
     pid = deployment.smbd(server)
     os.kill(pid, signal.SIGKILL)
     until(lambda: conditions(deployment, server) & {"SmbdDown", "SmbdRestarted"}, "a condition that tells of it")
@@ -35,7 +35,7 @@ def test_killed_smbd_comes_back(deployment: NativeDeployment, server: Server) ->
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_a_session_survives_the_service(deployment: NativeDeployment, server: Server, end: str) -> None:
+def test_a_session_survives_the_service(deployment: Deployment, server: Server, end: str) -> None:
     pid = deployment.smbd(server)
     with session(server.endpoint, "docs", "ann", password("ann")) as live:
         handle = live.write("letter", b"written before")
@@ -54,9 +54,9 @@ def test_a_session_survives_the_service(deployment: NativeDeployment, server: Se
     assert deployment.smbd(server) == pid
 
 
-def test_smbd_that_died_meanwhile_is_started(deployment: NativeDeployment, server: Server) -> None:
+def test_smbd_that_died_meanwhile_is_started(deployment: Deployment, server: Server) -> None:
     deployment.stop()
-    for pid in deployment.instance_processes(server.uid):
+    for pid in deployment.processes(server.uid):
         os.kill(pid, signal.SIGKILL)
     assert not server.smb("ann", "docs", "ls").ok
     deployment.start()

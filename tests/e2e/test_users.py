@@ -5,9 +5,10 @@ from __future__ import annotations
 import pvesmb
 import pytest
 
-from tests.e2e.deployment import RO, Deployment, Server, group_rule, password, user_rule, users
+from tests.e2e.deployment import Deployment
 from tests.e2e.smb import session
 from tests.e2e.waiting import until
+from tests.e2e.words import RO, Server, group_rule, password, user_rule, users
 
 WRONG = "NT_STATUS_LOGON_FAILURE"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -11,7 +11,6 @@ from tests.e2e.conformance import expected, targets
 from tests.e2e.conformance.tally import Tally
 from tests.e2e.conformance.targets import Target
 from tests.e2e.deployment import Deployment
-from tests.e2e.native import NativeDeployment
 from tests.figures import Figures
 
 
@@ -35,10 +34,10 @@ def open_target(_shared: Deployment) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="module")
-def windows_target() -> Iterator[Target]:
+def windows_target(new: Callable[..., Deployment]) -> Iterator[Target]:
     """The site's options are a matter of the backend: one of its own."""
     settings = {"share_options": targets.WINDOWS_LIKE}
-    with closing(NativeDeployment(settings)) as deployment, targets.windows_like(deployment) as target:
+    with closing(new(settings)) as deployment, targets.windows_like(deployment) as target:
         yield target
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.deployment import Server, password
+from tests.e2e.words import Server, password
 
 #: Who runs the suites, and who else takes part in some.
 USER, OTHER_USER = "torture", "other"

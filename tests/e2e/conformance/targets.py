@@ -10,7 +10,8 @@ from typing import Any
 import pvesmb
 
 from tests.e2e.conformance.smbtorture import HIDEUNREAD_SHARE, NOPERM_SHARE, OTHER_USER, SECOND_SHARE, USER
-from tests.e2e.deployment import Deployment, Server, user_rule, users
+from tests.e2e.deployment import Deployment
+from tests.e2e.words import Server, user_rule, users
 
 #: What the safe defaults forbid, allowed: sessions without encryption, SMB 2.1, guests.
 OPEN = pvesmb.SmbSettings(

@@ -15,7 +15,7 @@ from typing import Any
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from tests.e2e.deployment import CANARY
+from tests.e2e.words import CANARY
 
 #: A path of fields that ends at a text or at bytes.
 Route = tuple[FieldDescriptor, ...]

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from pvesmb._errors import from_rpc
 
 from gateway.app import FORWARDED, OWN
-from tests.e2e.native import NativeDeployment
+from tests.e2e.deployment import Deployment
 
 
 def methods() -> Sequence[tuple[str, MethodDescriptor]]:
@@ -35,6 +35,6 @@ class Raw:
 
 
 @contextmanager
-def raw(deployment: NativeDeployment) -> Iterator[Raw]:
+def raw(deployment: Deployment) -> Iterator[Raw]:
     with grpc.insecure_channel(f"unix:{deployment.gateway.socket}") as channel:
         yield Raw(channel)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pvesmb
 import pytest
 
-from tests.e2e import cleanup
-from tests.e2e.deployment import Server, group_rule, password, user_rule, users
-from tests.e2e.faults.orphans import words_of
-from tests.e2e.native import NativeDeployment
+from tests.e2e.deployment import Deployment
+from tests.e2e.words import Server, group_rule, password, user_rule, users
 from tests.figures import Figures
 
 
@@ -22,16 +18,12 @@ from tests.figures import Figures
 class Scene:
     """A file server with one of everything: users ann and ben, group crew, shares docs, crew and straße."""
 
-    deployment: NativeDeployment
+    deployment: Deployment
     server: Server
 
     @property
     def client(self) -> pvesmb.Client:
         return self.deployment.client
-
-    @property
-    def data(self) -> Path:
-        return self.deployment.data
 
     def look(self) -> dict[str, Any]:
         """What a refused call must leave as it is: files, mounts, and the store with its claims."""
@@ -40,10 +32,8 @@ class Scene:
         return {
             **tables,
             "resources": sorted(resources),
-            "data": sorted(os.path.join(root, n) for root, ds, fs in os.walk(self.data) for n in (*ds, *fs)),
-            "instances": sorted(self.deployment.instances()),
-            "mounts": cleanup.mounts(str(self.deployment.state)),
-            "smb.conf": Path(self.deployment.conf(self.server)).read_text(),
+            "outside": self.deployment.look(),
+            "smb.conf": self.deployment.place(self.server, self.deployment.conf(self.server)).read_text(),
         }
 
     def serves(self) -> None:
@@ -52,15 +42,10 @@ class Scene:
         assert self.server.smb("ann", "docs", "ls").ok
         assert self.server.smb("ben", "crew", "ls").ok
         assert self.deployment.tool(self.server, "testparm", "-s", conf).returncode == 0
-        listed = self.deployment.tool(self.server, "net", "-s", conf, "conf", "listshares").stdout.split()
-        assert sorted(name for name in listed if "probe" not in name) == ["crew", "docs", "straße"]
-        accounts = self.deployment.tool(self.server, "pdbedit", "-s", conf, "-L").stdout
-        assert sorted(line.partition(":")[0] for line in accounts.splitlines() if "pvesmb-" not in line) == ["ann", "ben"]
+        assert self.deployment.registry_of(self.server.uid) == {"crew", "docs", "straße"}
+        assert self.deployment.accounts_of(self.server.uid) == {"ann", "ben"}
         uids = {uid for (uid,) in self.deployment.rows("SELECT uid FROM resources WHERE kind = 'fileServers'")}
-        assert {Path(base).name for base in self.deployment.instances()} == uids
-        for pid in self.deployment.instance_processes():
-            words = words_of(pid)
-            assert not words or any(uid.encode() in words for uid in uids), f"process {pid} belongs to no file server"
+        assert self.deployment.hosted() == uids
 
 
 @dataclass(frozen=True)
@@ -87,7 +72,7 @@ class Bad:
         assert scene.look() == before, self.what
 
 
-def make(deployment: NativeDeployment) -> Scene:
+def make(deployment: Deployment) -> Scene:
     server = deployment.new_server(
         users=users("ann", "ben"),
         groups={"crew": pvesmb.Group(members=["ben"])},

@@ -15,10 +15,10 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from tests.e2e.deadly import Moment
-from tests.e2e.deployment import CANARY, Server, password, user_rule, users
+from tests.e2e.deployment import Deployment
 from tests.e2e.faults.canary import files, found_in, holding, is_secret, named, plant, texts, watching
 from tests.e2e.faults.raw import Raw, methods, raw
-from tests.e2e.native import NativeDeployment
+from tests.e2e.words import CANARY, Server, password, user_rule, users
 from tests.figures import Figures
 
 #: What no field takes, so that each fails while a password is aboard.
@@ -103,7 +103,7 @@ def text_of(error: pvesmb.PvesmbError) -> str:
     return f"{error} {error.help} {error.metadata} {error.field_violations}"
 
 
-def real_changes(deployment: NativeDeployment, server: Server) -> list[str]:
+def real_changes(deployment: Deployment, server: Server) -> list[str]:
     """Passwords that are set, and some that are refused by steps; what the errors said."""
     client, told = deployment.client, list[str]()
 
@@ -116,10 +116,7 @@ def real_changes(deployment: NativeDeployment, server: Server) -> list[str]:
     client.users.create(server.name, "carl", pvesmb.User(password=password("carl"))).result(timeout=60)
     again = pvesmb.User(password=password("ann", 3))
     refused(lambda: client.users.create(server.name, "ann", again))
-    file = deployment.data / "file"
-    file.write_text("no directory")
-    bad = pvesmb.Share(directory=pvesmb.DirectoryStorage(path=str(file)), access=[user_rule("ann")])
-    spec = deployment.spec()
+    bad, spec = deployment.failing_share(), deployment.spec()
     refused(lambda: client.file_servers.create(deployment.backend, "bad", spec, users=users("ann"), shares={"b": bad}))
     for moment in (
         Moment("apply", "ensure", "before", victim="step"),
@@ -135,7 +132,7 @@ def real_changes(deployment: NativeDeployment, server: Server) -> list[str]:
     return told
 
 
-def crashed_reset(deployment: NativeDeployment, server: Server, moment: Moment) -> Any:
+def crashed_reset(deployment: Deployment, server: Server, moment: Moment) -> Any:
     moment.write(deployment.state)
     return deployment.client.users.reset_password(server.user("ann"), password("ann", 4))
 
@@ -145,8 +142,8 @@ def core_limits(pid: int) -> list[str]:
     return next(line for line in lines if line.startswith("Max core file size")).split()[4:6]
 
 
-def test_nowhere(deploy: Callable[..., NativeDeployment], full: bool, figures: Figures) -> None:
-    deployment = deploy("tests.e2e.deadly", log_level="debug")
+def test_nowhere(deploy: Callable[..., Deployment], full: bool, figures: Figures) -> None:
+    deployment = deploy(deadly=True, log_level="debug")
     with watching() as watch, raw(deployment) as call:
         server = deployment.new_server(
             users=users("ann", "ben"),
@@ -165,7 +162,7 @@ def test_nowhere(deploy: Callable[..., NativeDeployment], full: bool, figures: F
                 answer = b""
             assert not found_in(answer), (path, where)
         answers = everything_told(call, server)
-        pids = (deployment.gateway.pid, deployment.native.pid, deployment.smbd(server))
+        pids = (deployment.gateway.pid, deployment.service.pid, deployment.smbd(server))
         assert {limit for pid in pids for limit in core_limits(pid)} == {"0"}, "no core files"
         deployment.kill()
         searched = len(files(deployment.state))
@@ -177,7 +174,7 @@ def test_nowhere(deploy: Callable[..., NativeDeployment], full: bool, figures: F
     assert not [text for text in told if found_in(text)]
     assert not found_in(answers)
     assert not [name for name, text in deployment.metrics().items() if found_in(text)]
-    log = deployment.native.log.read_text()
+    log = deployment.service.log.read_text()
     assert "nobody foresaw" in log and "Traceback" in log, "the crashes are in the log"
     deployment.stop()
     deployment.gateway.stop()

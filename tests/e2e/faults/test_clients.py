@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,23 +17,23 @@ from google.protobuf.duration_pb2 import Duration
 from prometheus_client.parser import text_string_to_metric_families
 from pvesmb.v1 import share_service_pb2, share_service_pb2_grpc
 
-from tests.e2e.deployment import Server, user_rule, users
+from tests.e2e.deployment import Deployment
 from tests.e2e.faults.cut import Line, cut
-from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
+from tests.e2e.words import Server, user_rule, users
 from tests.figures import Figures
 
 CLIENTS = 32
 
 
 @pytest.fixture
-def server(deployment: NativeDeployment) -> Iterator[Server]:
+def server(deployment: Deployment) -> Iterator[Server]:
     made = deployment.new_server(users=users("ann"))
     yield made
     deployment.client.file_servers.delete(made.name, force=True, delete_data=True).result(timeout=60)
 
 
-def under_way(deployment: NativeDeployment) -> Mapping[str, float]:
+def under_way(deployment: Deployment) -> Mapping[str, float]:
     """Calls that each process has begun and not ended."""
     found = {}
     for process, text in deployment.metrics().items():
@@ -44,7 +43,7 @@ def under_way(deployment: NativeDeployment) -> Mapping[str, float]:
     return found
 
 
-def all_ended(deployment: NativeDeployment) -> None:
+def all_ended(deployment: Deployment) -> None:
     """No call hangs on in either process for a client that is gone."""
     until(lambda: not any(under_way(deployment).values()), "the end of every call")
 
@@ -61,7 +60,7 @@ def channel(target: Path) -> Iterator[grpc.Channel]:
         yield made
 
 
-def once(deployment: NativeDeployment, server: Server, asked: share_service_pb2.CreateShareRequest) -> None:
+def once(deployment: Deployment, server: Server, asked: share_service_pb2.CreateShareRequest) -> None:
     """Asked again, there is the share, by one operation."""
     with channel(deployment.gateway.socket) as line:
         stub = share_service_pb2_grpc.ShareServiceStub(line)
@@ -73,7 +72,7 @@ def once(deployment: NativeDeployment, server: Server, asked: share_service_pb2.
     assert [handle.name for handle in done] == [first.name]
 
 
-def broken_call(deployment: NativeDeployment, server: Server, id: str, **bytes_carried: int) -> tuple[Line, bool]:
+def broken_call(deployment: Deployment, server: Server, id: str, **bytes_carried: int) -> tuple[Line, bool]:
     """A create over a line that breaks; whether the client got its answer."""
     asked, place = request(server, id), deployment.state / "cut.sock"
     with cut(deployment.gateway.socket, place, **bytes_carried) as line, channel(place) as way:
@@ -87,7 +86,7 @@ def broken_call(deployment: NativeDeployment, server: Server, id: str, **bytes_c
     return line, answered
 
 
-def test_a_line_that_breaks(deployment: NativeDeployment, server: Server, full: bool, figures: Figures) -> None:
+def test_a_line_that_breaks(deployment: Deployment, server: Server, full: bool, figures: Figures) -> None:
     """After each of so many bytes of the request, and of the answer; asked again the share is made once."""
     whole, answered = broken_call(deployment, server, "whole")
     assert answered
@@ -105,7 +104,7 @@ def test_a_line_that_breaks(deployment: NativeDeployment, server: Server, full: 
     )
 
 
-def test_calls_that_are_given_up(deployment: NativeDeployment, server: Server, full: bool, figures: Figures) -> None:
+def test_calls_that_are_given_up(deployment: Deployment, server: Server, full: bool, figures: Figures) -> None:
     """Cancelled at once, and while their operations are waited for: more waits than there are slots."""
     count = 100 if full else 20
     asked = [request(server, f"left{i}") for i in range(count)]
@@ -140,7 +139,7 @@ def test_waits_that_are_given_up(deploy: Any, figures: Figures) -> None:
         slow = operations_pb2.WaitOperationRequest(name=handle.name, timeout=Duration(seconds=60))
         for _ in range(2):
             calls = [wait.future(slow) for _ in range(4)]
-            until(lambda: under_way(deployment)["native"] >= 4, "four calls that wait")
+            until(lambda: under_way(deployment)["service"] >= 4, "four calls that wait")
             for call in calls:
                 call.cancel()
             all_ended(deployment)
@@ -151,7 +150,7 @@ def test_waits_that_are_given_up(deploy: Any, figures: Figures) -> None:
 
 
 @pytest.fixture
-def gateways(deployment: NativeDeployment) -> Iterator[tuple[pvesmb.Client, pvesmb.Client]]:
+def gateways(deployment: Deployment) -> Iterator[tuple[pvesmb.Client, pvesmb.Client]]:
     other = deployment.another_gateway()
     other.start()
     try:
@@ -163,7 +162,7 @@ def gateways(deployment: NativeDeployment) -> Iterator[tuple[pvesmb.Client, pves
 
 
 def test_two_gateways(
-    deployment: NativeDeployment, server: Server, gateways: tuple[pvesmb.Client, pvesmb.Client], figures: Figures
+    deployment: Deployment, server: Server, gateways: tuple[pvesmb.Client, pvesmb.Client], figures: Figures
 ) -> None:
     """32 clients by two gateways on one backend: each makes its own share, all try for one name, and all repeat one
     request."""
@@ -193,10 +192,9 @@ def test_two_gateways(
     seen = [list(one.shares.list(server.name, page_size=7)) for one in gateways]
     assert seen[0] == seen[1] and len(seen[0]) == CLIENTS + 2
     assert [o.name for o in gateways[0].operations.list()] == [o.name for o in gateways[1].operations.list()]
-    conf = deployment.conf(server)
-    listed = deployment.tool(server, "net", "-s", conf, "conf", "listshares").stdout.split()
-    assert {s.name.rpartition("/")[2] for s in seen[0]} == {name for name in listed if "probe" not in name}
-    assert sorted(os.listdir(deployment.data / server.id)) == sorted(name for name in listed if "probe" not in name)
+    names = {share.name.rpartition("/")[2] for share in seen[0]}
+    assert deployment.registry_of(server.uid) == names
+    assert deployment.stored(server) == len(names)
     for name in ("contested", "repeated", "own0", f"own{CLIENTS - 1}"):
         assert server.smb("ann", name, "ls").ok
     figures.put("faults", "clients of two gateways on one backend that see the same, and one of whom wins a name", CLIENTS)

@@ -14,26 +14,28 @@ from typing import Any
 import pvesmb
 import pytest
 
-from tests.e2e import cleanup
-from tests.e2e.deployment import MIB, Server, password, user_rule, users
+from tests.e2e import cleanup, modes
 from tests.e2e.native import NativeDeployment
 from tests.e2e.smb import session
 from tests.e2e.waiting import until
+from tests.e2e.words import MIB, Server, password, user_rule, users
 from tests.figures import Figures
 
 SIZE = 48 * MIB
-#: So that an operation which could not be written goes on soon after: leases are short in it.
-MODULE = "tests.e2e.deadly"
+#: Configuration, store and shares lie on the node's own disks.
+pytestmark = modes.only("native")
 
 
 @pytest.fixture
-def small() -> Iterator[Callable[[str], NativeDeployment]]:
-    """Starts a deployment with one of its directories on a small disk of its own."""
+def small(mode: str) -> Iterator[Callable[[str], NativeDeployment]]:
+    """Starts a deployment with one of its directories on a small disk of its own. An operation that could not be written
+    goes on soon after: leases are short in a deadly one."""
+    assert mode == "native"
     with ExitStack() as stack:
 
         def started(directory: str) -> NativeDeployment:
             run = stack.enter_context(tempfile.TemporaryDirectory(prefix="pvesmb-run-"))
-            deployment = stack.enter_context(closing(NativeDeployment({"run_dir": run}, MODULE)))
+            deployment = stack.enter_context(closing(NativeDeployment({"run_dir": run}, deadly=True)))
             place = deployment.state / directory
             place.mkdir(parents=True)
             image = deployment.state / "disk.img"
@@ -84,7 +86,7 @@ def configuration(deployment: NativeDeployment, server: Server) -> tuple[Any, ..
     """smb.conf, shares and accounts as they are in force."""
     conf = deployment.conf(server)
     shares = deployment.tool(server, "net", "-s", conf, "conf", "list").stdout
-    accounts = deployment.tool(server, "pdbedit", "-s", conf, "-L").stdout
+    accounts = deployment.accounts_of(server.uid)
     files = sorted(os.listdir(Path(conf).parent))
     return Path(conf).read_text(), Path(conf).with_name("passwd").read_text(), shares, accounts, files
 
@@ -118,7 +120,7 @@ def test_configuration(small: Callable[[str], NativeDeployment], figures: Figure
     ]
     with session(server.endpoint, "docs", "ann", password("ann")) as live:
         handle = live.write("letter", b"written before")
-        with full_disk(deployment.native_dir / "servers"):
+        with full_disk(deployment.service_dir / "servers"):
             for call in calls:
                 refused(call)
                 assert live.read(handle, 100) == b"written before" and live.works()
@@ -159,7 +161,7 @@ def test_store(small: Callable[[str], NativeDeployment], figures: Figures) -> No
     deployment = small("native")
     client, server = deployment.client, make(deployment)
     rows = deployment.rows("SELECT name, spec, generation FROM resources")
-    with full_disk(deployment.native_dir):
+    with full_disk(deployment.service_dir):
         for i in range(20):
             refused(lambda i=i: client.shares.create(server.name, f"new{i}", pvesmb.Share(comment="x" * 250)))  # type: ignore[misc]
         assert [share.name for share in client.shares.list(server.name)] == [server.share("docs")]
@@ -179,7 +181,7 @@ def test_store_while_it_runs(small: Callable[[str], NativeDeployment]) -> None:
     client, server = deployment.client, make(deployment)
     shares = {f"s{i}": pvesmb.Share(comment="x" * 200, access=[user_rule("ann")]) for i in range(8)}
     handles = {id: client.shares.create(server.name, id, share) for id, share in shares.items()}
-    with full_disk(deployment.native_dir):
+    with full_disk(deployment.service_dir):
         assert server.smb("ann", "docs", "ls").ok
         refused(lambda: client.shares.create(server.name, "more", pvesmb.Share(comment="x" * 250)))
     for id, handle in handles.items():

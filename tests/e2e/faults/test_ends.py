@@ -11,19 +11,19 @@ import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 
-from tests.e2e.deployment import Server, password, user_rule, users
-from tests.e2e.native import NativeDeployment
+from tests.e2e.deployment import Deployment
 from tests.e2e.waiting import until
+from tests.e2e.words import Server, password, user_rule, users
 
 RUNNING = pvesmb.OperationMetadata.Step.STATE_RUNNING
 
 
 @pytest.fixture
-def server(deployment: NativeDeployment) -> Server:
+def server(deployment: Deployment) -> Server:
     return deployment.new_server(users=users("ann"), shares={"docs": pvesmb.Share(access=[user_rule("ann")])})
 
 
-def test_a_missing_vfs_module(deploy: Callable[..., NativeDeployment]) -> None:
+def test_a_missing_vfs_module(deploy: Callable[..., Deployment]) -> None:
     """It is looked for a while whether the share can be used; who waits meanwhile is answered when the backend stops."""
     deployment = deploy(share_options={"vfs objects": "nosuch"})
     id, spec, docs = deployment.new_id(), deployment.spec(), pvesmb.Share(access=[user_rule("ann")])
@@ -33,7 +33,7 @@ def test_a_missing_vfs_module(deploy: Callable[..., NativeDeployment]) -> None:
         request = operations_pb2.WaitOperationRequest(name=handle.name, timeout=Duration(seconds=100))
         answer = operations_pb2_grpc.OperationsStub(channel).WaitOperation.future(request, timeout=110)
         waiting = 'grpc_server_started_total{grpc_method="WaitOperation"'
-        until(lambda: waiting in deployment.metrics()["native"], "the arrival of the call at the backend")
+        until(lambda: waiting in deployment.metrics()["service"], "the arrival of the call at the backend")
         assert deployment.stop() == 0
         assert not answer.result(timeout=60).done
     deployment.start()
@@ -42,7 +42,7 @@ def test_a_missing_vfs_module(deploy: Callable[..., NativeDeployment]) -> None:
     assert deployment.traces(id, spec) == []
 
 
-def test_backend_down(deployment: NativeDeployment, server: Server) -> None:
+def test_backend_down(deployment: Deployment, server: Server) -> None:
     deployment.stop()
     with pytest.raises(pvesmb.Unavailable) as raised:
         deployment.client.file_servers.get(server.name)
@@ -58,14 +58,14 @@ def test_backend_down(deployment: NativeDeployment, server: Server) -> None:
     until(lambda: reachable(deployment, server), "the backend behind the gateway")
 
 
-def reachable(deployment: NativeDeployment, server: Server) -> bool:
+def reachable(deployment: Deployment, server: Server) -> bool:
     try:
         return deployment.client.file_servers.get(server.name).uid == server.uid
     except pvesmb.Unavailable:
         return False
 
 
-def test_gateway_restart(deployment: NativeDeployment, server: Server) -> None:
+def test_gateway_restart(deployment: Deployment, server: Server) -> None:
     share = pvesmb.Share(access=[user_rule("ann")])
     handle = deployment.client.shares.create(server.name, "more", share)
     deployment.gateway.kill()
@@ -75,7 +75,7 @@ def test_gateway_restart(deployment: NativeDeployment, server: Server) -> None:
     assert deployment.client.shares.get(server.share("more")).name == server.share("more")
 
 
-def test_clients_sit_out_a_restart(deployment: NativeDeployment) -> None:
+def test_clients_sit_out_a_restart(deployment: Deployment) -> None:
     """The client that waits learns the end although the backend is stopped under it, and started again."""
     handles = [
         deployment.client.file_servers.create(

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pvesmb
 import pytest
 
-from tests.e2e.deployment import MIB, password, user_rule, users
+from tests.e2e import modes
 from tests.e2e.faults.scene import (
     Bad,
     Scene,
@@ -24,6 +24,7 @@ from tests.e2e.faults.scene import (
     get_share,
     refuse_all,
 )
+from tests.e2e.words import MIB, password, user_rule, users
 from tests.figures import Figures
 
 
@@ -66,15 +67,12 @@ def accounts() -> Iterator[Bad]:
     for field in ("force_user", "force_group"):
         creation = pvesmb.FileCreation(**{field: "nobody"})
         yield Bad(field, partial(create_share, file_creation=creation), "FIELD_INVALID", f"share.file_creation.{field}")
-    for field in ("owner", "group"):
-        directory = pvesmb.DirectoryStorage(**{field: "nobody"})
-        yield Bad(field, partial(create_share, directory=directory), "FIELD_INVALID", f"share.directory.{field}")
     yield Bad("a member", lambda s: create_group(s, members=["ann", "carl"]), "FIELD_INVALID", "group.members[1]")
     yield Bad("a member twice", lambda s: create_group(s, members=["ann", "ann"]), "FIELD_INVALID", "group.members")
 
 
 def values() -> Iterator[Bad]:
-    creation, volume, directory = pvesmb.FileCreation, pvesmb.VolumeStorage, pvesmb.DirectoryStorage
+    creation, volume = pvesmb.FileCreation, pvesmb.VolumeStorage
     shares: Sequence[tuple[str, dict[str, Any], str]] = [
         ("comment of two lines", {"comment": "a\nb"}, "comment"),
         ("comment with a substitution", {"comment": "%U"}, "comment"),
@@ -87,10 +85,8 @@ def values() -> Iterator[Bad]:
         ("connections", {"max_connections": -1}, "max_connections"),
         ("mask", {"file_creation": creation(create_mask="0888")}, "file_creation.create_mask"),
         ("mask for directories", {"file_creation": creation(directory_mask="rwx")}, "file_creation.directory_mask"),
-        ("mode", {"directory": directory(mode="99")}, "directory.mode"),
         ("small volume", {"volume": volume(size_bytes=MIB)}, "volume.size_bytes"),
         ("negative volume", {"volume": volume(size_bytes=-1)}, "volume.size_bytes"),
-        ("storage", {"volume": volume(size_bytes=512 * MIB, storage="zfs")}, "volume.storage"),
         ("guests that encrypt", {"guest_access": 2, "encryption_required": True}, "guest_access"),
         ("guest access that there is not", {"guest_access": 77}, "guest_access"),
         *(
@@ -116,7 +112,6 @@ def values() -> Iterator[Bad]:
     absent: Sequence[dict[str, Any]] = [
         {"quota": pvesmb.Quota(limit_bytes=1)},
         {"audit": pvesmb.Audit(enabled=True)},
-        {"host_path": pvesmb.HostPathStorage(path="/srv")},
     ]
     for fields in absent:
         yield Bad(
@@ -138,12 +133,37 @@ def values() -> Iterator[Bad]:
         ("NetBIOS name", {"smb": settings(netbios_name="x" * 16)}, "smb.netbios_name"),
         ("workgroup", {"smb": settings(workgroup="a b")}, "smb.workgroup"),
         ("no signing", {"smb": settings(signing=pvesmb.Demand.DEMAND_OFF)}, "smb.signing"),
-        ("port", {"native": pvesmb.NativeDeployment(port=65536)}, "native.port"),
-        ("address", {"native": pvesmb.NativeDeployment(listen_addresses=["here"])}, "native.listen_addresses[0]"),
         ("description", {"description": "a\nb"}, "description"),
     ]
     for what, fields, field in servers:
         yield Bad(what, partial(create_server, **fields), "FIELD_INVALID", f"file_server.{field}")
+
+
+def native_values() -> Iterator[Bad]:
+    """What native mode alone takes."""
+    directory, native = pvesmb.DirectoryStorage, pvesmb.NativeDeployment
+    shares: Sequence[tuple[str, dict[str, Any]]] = [
+        ("directory.owner", {"directory": directory(owner="nobody")}),
+        ("directory.group", {"directory": directory(group="nobody")}),
+        ("directory.mode", {"directory": directory(mode="99")}),
+        ("volume.storage", {"volume": pvesmb.VolumeStorage(size_bytes=512 * MIB, storage="zfs")}),
+    ]
+    for field, fields in shares:
+        yield Bad(field, partial(create_share, **fields), "FIELD_INVALID", f"share.{field}")
+    away: dict[str, Any] = {"host_path": pvesmb.HostPathStorage(path="/srv")}
+    yield Bad("host_path", partial(create_share, **away), "FEATURE_NOT_AVAILABLE", code=pvesmb.Unimplemented)
+    servers = [("port", native(port=65536)), ("listen_addresses[0]", native(listen_addresses=["here"]))]
+    for field, spec in servers:
+        yield Bad(field, partial(create_server, native=spec), "FIELD_INVALID", f"file_server.native.{field}")
+
+
+def native_preconditions(scene: Scene) -> Iterator[Bad]:
+    s, unmet, failed = scene.server, "PRECONDITION_FAILED", pvesmb.FailedPrecondition
+    docs = scene.client.shares.get(s.share("docs")).effective_path
+    moved = pvesmb.Share(name=s.share("docs"), directory=pvesmb.DirectoryStorage(path=f"{docs}-elsewhere"))
+    yield Bad("docs elsewhere", lambda x: x.client.shares.update(moved, ["directory"]), "FIELD_INVALID", "share.directory")
+    taken = pvesmb.DirectoryStorage(path=docs)
+    yield Bad("a directory of another", lambda x: create_share(x, directory=taken), unmet, code=failed)
 
 
 def numbers() -> Iterator[Bad]:
@@ -185,11 +205,6 @@ def preconditions(scene: Scene) -> Iterator[Bad]:
     yield Bad("a user is named", lambda x: x.client.users.delete(s.user("ann")), unmet, s.share("docs"), failed)
     yield Bad("a group is named", lambda x: x.client.groups.delete(s.group("crew")), unmet, s.share("crew"), failed)
     yield Bad("guests", lambda x: create_share(x, guest_access=2), unmet, s.name, failed)
-    place = pvesmb.DirectoryStorage(path=f"{scene.data}/elsewhere")
-    moved = pvesmb.Share(name=s.share("docs"), directory=place)
-    yield Bad("docs elsewhere", lambda x: x.client.shares.update(moved, ["directory"]), "FIELD_INVALID", "share.directory")
-    taken = pvesmb.DirectoryStorage(path=scene.client.shares.get(s.share("docs")).effective_path)
-    yield Bad("a directory of another", lambda x: create_share(x, directory=taken), unmet, code=failed)
     for name in (f"{s.name}/shares/none", f"{scene.deployment.backend}/fileServers/none/shares/docs"):
         yield Bad(name, partial(get_share, name=name), "RESOURCE_NOT_FOUND", code=pvesmb.NotFound)
     nobody = "backends/nobody/fileServers/x"
@@ -214,6 +229,13 @@ def test_preconditions(scene: Scene, figures: Figures) -> None:
     refuse_all(scene, figures, "what the state of others forbids, and names of nothing", list(preconditions(scene)))
 
 
+@modes.only("native")
+def test_values_of_native_mode(scene: Scene, figures: Figures) -> None:
+    table = [*native_values(), *native_preconditions(scene)]
+    refuse_all(scene, figures, "values of fields of native mode, and its directories", table)
+
+
+@modes.only("native")
 def test_addresses(scene: Scene, figures: Figures) -> None:
     """Taken by us or by a stranger, at first and by an update; or not of this node."""
     with socket.socket() as foreign:

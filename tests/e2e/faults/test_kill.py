@@ -7,68 +7,95 @@ processes, mounts, claims.
 from __future__ import annotations
 
 import signal
-import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import zip_longest
-from pathlib import Path
 
 import pvesmb
 import pytest
 
+from tests.e2e.conftest import MODES, PRODUCTS
 from tests.e2e.deadly import Moment
-from tests.e2e.deployment import MIB, Server, group_rule, user_rule, users
-from tests.e2e.native import NativeDeployment
+from tests.e2e.deployment import Deployment
 from tests.e2e.waiting import until
+from tests.e2e.words import MIB, Server, group_rule, user_rule, users
 from tests.figures import Figures
 
 Begun = tuple[str, pvesmb.FileServer, pvesmb.OperationHandle[pvesmb.FileServer]]
 
-STEPS = ["address", "instance", "volume", "config", "process", "apply", "confirm"]
-#: At each border between two steps, and while a command of a step runs.
-FORWARD = [
-    *(Moment(step, "ensure", "before") for step in STEPS),
-    Moment(STEPS[-1], "ensure", "after"),
-    Moment("volume", "ensure", "inside"),
-    Moment("config", "ensure", "inside", 0, 0.08),
-    Moment("process", "ensure", "inside", 0, 0.01),
-    *(Moment("apply", "ensure", "inside", 0, seconds) for seconds in (0.0, 0.12, 0.25)),
-]
-BACKWARD = [
-    *(Moment(step, "remove", "before") for step in reversed(STEPS)),
-    Moment(STEPS[0], "remove", "after"),
-    Moment("volume", "remove", "inside"),
-    Moment("apply", "remove", "inside", 0, 0.1),
-]
+INSIDE_FORWARD = {
+    "native": [
+        Moment("volume", "ensure", "inside"),
+        Moment("config", "ensure", "inside", 0, 0.08),
+        Moment("process", "ensure", "inside", 0, 0.01),
+        *(Moment("apply", "ensure", "inside", 0, seconds) for seconds in (0.0, 0.12, 0.25)),
+    ],
+}
+INSIDE_BACKWARD = {
+    "native": [Moment("volume", "remove", "inside"), Moment("apply", "remove", "inside", 0, 0.1)],
+}
+#: Of so many kills at steps one is done where there is no time for all.
+EVERY = {"native": 1}
+
+
+def forward(mode: str) -> list[Moment]:
+    """At each border between two steps, and while a command of a step runs."""
+    steps = PRODUCTS[mode].steps
+    return [
+        *(Moment(step, "ensure", "before") for step in steps),
+        Moment(steps[-1], "ensure", "after"),
+        *INSIDE_FORWARD[mode],
+    ]
+
+
+def backward(mode: str) -> list[Moment]:
+    steps = PRODUCTS[mode].steps
+    return [
+        *(Moment(step, "remove", "before") for step in reversed(steps)),
+        Moment(steps[0], "remove", "after"),
+        *INSIDE_BACKWARD[mode],
+    ]
 
 
 def named(moment: Moment) -> str:
     return f"{moment.when}-{moment.step}" + (f"-{moment.seconds:g}" if moment.when == "inside" else "")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    full = metafunc.config.getoption("--full")
+    if "moments" in metafunc.fixturenames:
+        undo = metafunc.function is test_undo
+        rows: list[tuple[str, tuple[Moment | None, Moment | None]]] = []
+        for mode in MODES:
+            ways = zip_longest([] if undo else forward(mode), backward(mode))
+            rows += [(mode, way) for way in ways][:: 1 if full else EVERY[mode]]
+        ids = ["-".join([mode, *(named(moment) for moment in way if moment)]) for mode, way in rows]
+        metafunc.parametrize(("mode", "moments"), rows, indirect=["mode"], ids=ids, scope="session")
+
+
 @pytest.fixture(scope="module")
-def _mortal() -> Iterator[NativeDeployment]:
-    with closing(NativeDeployment(module="tests.e2e.deadly")) as deployment:
+def _mortal(new: Callable[..., Deployment]) -> Iterator[Deployment]:
+    with closing(new(deadly=True)) as deployment:
         yield deployment
 
 
 @pytest.fixture
-def mortal(_mortal: NativeDeployment) -> NativeDeployment:
+def mortal(_mortal: Deployment) -> Deployment:
     (_mortal.state / "moment.json").unlink(missing_ok=True)
     _mortal.running()
     return _mortal
 
 
-def comes_back(deployment: NativeDeployment, figures: Figures) -> None:
+def comes_back(deployment: Deployment, figures: Figures) -> None:
     """Waits for the death, and starts it again."""
-    assert deployment.native.wait() == -signal.SIGKILL
+    assert deployment.service.wait() == -signal.SIGKILL
     figures.count("faults", "`kill -9` of the service at the borders of steps and within them")
     deployment.start()
 
 
-def begin(deployment: NativeDeployment, **more: pvesmb.Share) -> Begun:
+def begin(deployment: Deployment, **more: pvesmb.Share) -> Begun:
     """A create with something of everything."""
     id, spec = deployment.new_id(), deployment.spec()
     shares = {
@@ -82,32 +109,26 @@ def begin(deployment: NativeDeployment, **more: pvesmb.Share) -> Begun:
     return id, spec, handle
 
 
-def assert_wanted(deployment: NativeDeployment, server: Server) -> None:
+def assert_wanted(deployment: Deployment, server: Server) -> None:
     """All that `begin` asks for is there, once."""
     assert server.smb("ann", "docs", "mkdir a; ls").ok
     assert server.smb("ben", "vault", "mkdir b; ls").ok
     assert server.smb("ben", "docs", "ls").status == server.smb("ann", "vault", "ls").status == "NT_STATUS_ACCESS_DENIED"
-    listed = deployment.tool(server, "net", "-s", deployment.conf(server), "conf", "listshares").stdout.split()
-    assert sorted(name for name in listed if "probe" not in name) == ["docs", "vault"]
-    accounts = deployment.tool(server, "pdbedit", "-s", deployment.conf(server), "-L").stdout
-    assert sorted(line.partition(":")[0] for line in accounts.splitlines() if "pvesmb-" not in line) == ["ann", "ben"]
+    assert deployment.registry_of(server.uid) == {"docs", "vault"}
+    assert deployment.accounts_of(server.uid) == {"ann", "ben"}
     assert deployment.tool(server, "testparm", "-s", deployment.conf(server)).returncode == 0
-    [base] = deployment.instances()
-    assert stat.S_IMODE(Path(base, "private").stat().st_mode) == 0o700
-    assert len(list(Path(deployment.native_dir, "volumes").iterdir())) == 1
-    claims = {kind for (kind,) in deployment.rows("SELECT kind FROM claims")}
-    assert claims == {"address", "instance", "directory", "volume"}
+    assert deployment.flaws(server, volumes=1) == []
     assert deployment.rows("SELECT key FROM secrets") == []
     assert all(r.state == pvesmb.ResourceState.RESOURCE_STATE_READY for r in deployment.client.shares.list(server.name))
 
 
-@pytest.mark.parametrize(
-    "making, removing", list(zip_longest(FORWARD, BACKWARD)), ids=lambda moment: named(moment) if moment else "-"
-)
-def test_create_and_delete(mortal: NativeDeployment, making: Moment, removing: Moment | None, figures: Figures) -> None:
-    making.write(mortal.state)
+def test_create_and_delete(mortal: Deployment, moments: tuple[Moment | None, Moment | None], figures: Figures) -> None:
+    making, removing = moments
+    if making is not None:
+        making.write(mortal.state)
     id, spec, handle = begin(mortal)
-    comes_back(mortal, figures)
+    if making is not None:
+        comes_back(mortal, figures)
     server = Server(handle.result(timeout=60))
     assert_wanted(mortal, server)
     if removing is not None:
@@ -119,25 +140,19 @@ def test_create_and_delete(mortal: NativeDeployment, making: Moment, removing: M
     assert mortal.traces(id, spec) == []
 
 
-@pytest.mark.parametrize("moment", BACKWARD, ids=named)
-def test_undo(mortal: NativeDeployment, moment: Moment, figures: Figures) -> None:
-    """The create fails late: one of its shares lies behind a symbolic link."""
-    link = mortal.data / "link"
-    if not link.is_symlink():
-        (mortal.data / "elsewhere").mkdir(exist_ok=True)
-        link.symlink_to(mortal.data / "elsewhere")
-    moment.write(mortal.state)
-    bad = pvesmb.Share(directory=pvesmb.DirectoryStorage(path=f"{link}/inside"), access=[user_rule("ann")])
-    id, spec, handle = begin(mortal, bad=bad)
+def test_undo(mortal: Deployment, moments: tuple[None, Moment], figures: Figures) -> None:
+    """The create fails late, at one of its shares."""
+    moments[1].write(mortal.state)
+    id, spec, handle = begin(mortal, bad=mortal.failing_share())
     comes_back(mortal, figures)
     error = handle.exception(timeout=60)
-    assert error is not None and error.reason in ("PATH_NOT_ALLOWED", "PATH_UNSUITABLE"), error
+    assert error is not None and error.reason in mortal.failures, error
     assert mortal.traces(id, spec) == []
     with pytest.raises(pvesmb.NotFound):
         mortal.client.file_servers.get(f"{mortal.backend}/fileServers/{id}")
 
 
-def test_ten_file_servers(mortal: NativeDeployment) -> None:
+def test_ten_file_servers(mortal: Deployment) -> None:
     begun = []
     for _ in range(10):
         id, spec = mortal.new_id(), mortal.spec()
@@ -158,7 +173,7 @@ def test_ten_file_servers(mortal: NativeDeployment) -> None:
         assert mortal.traces(id, spec) == []
 
 
-def test_ten_shares(mortal: NativeDeployment, figures: Figures) -> None:
+def test_ten_shares(mortal: Deployment, figures: Figures) -> None:
     """The first is applied alone, the others wait meanwhile and make a batch: that is killed."""
     id, spec = mortal.new_id(), mortal.spec()
     server = Server(mortal.client.file_servers.create(mortal.backend, id, spec, users=users("ann")).result(timeout=60))
@@ -173,7 +188,7 @@ def test_ten_shares(mortal: NativeDeployment, figures: Figures) -> None:
     assert mortal.traces(id, spec) == []
 
 
-def create_share(mortal: NativeDeployment, server: Server, id: str) -> pvesmb.OperationHandle[pvesmb.Share]:
+def create_share(mortal: Deployment, server: Server, id: str) -> pvesmb.OperationHandle[pvesmb.Share]:
     """Asks until the backend answers; the same request, so that it is done once."""
     request_id, share = str(uuid.uuid4()), pvesmb.Share(access=[user_rule("ann")])
 

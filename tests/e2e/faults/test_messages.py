@@ -20,9 +20,9 @@ from google.protobuf.message_factory import GetMessageClass
 from pvesmb.v1 import backend_service_pb2, file_server_service_pb2, group_service_pb2, share_service_pb2, user_service_pb2
 
 from gateway.router import methods_of
-from tests.e2e.deployment import MIB
 from tests.e2e.faults.raw import methods, raw
 from tests.e2e.faults.scene import Bad, Scene, refuse_all
+from tests.e2e.words import MIB
 from tests.figures import Figures
 
 #: A list request, and the method that takes it.
@@ -131,7 +131,7 @@ def malformed(scene: Scene, call: Callable[[str, bytes], bytes]) -> Iterator[Bad
 def test_bytes_that_are_no_message(scene: Scene, figures: Figures) -> None:
     with raw(scene.deployment) as call:
         refuse_all(scene, figures, "bytes that are no message", list(malformed(scene, call)))
-    assert "unexpected error" not in scene.deployment.native.log.read_text()
+    assert "unexpected error" not in scene.deployment.service.log.read_text()
 
 
 def memory(pid: int) -> int:
@@ -165,7 +165,7 @@ def test_large_messages(scene: Scene, full: bool, figures: Figures) -> None:
         with pytest.raises(pvesmb.ResourceExhausted, match="larger than max") as raised:
             call(SHARES, os.urandom(100 * MIB))
         assert "4 MiB" in raised.value.help
-        pids = (deployment.gateway.pid, deployment.native.pid)
+        pids = (deployment.gateway.pid, deployment.service.pid)
         before = [memory(pid) for pid in pids]
         with ThreadPoolExecutor(8) as pool:
             errors = list(pool.map(lambda _: refused(call, bytes(5 * MIB)), range(messages)))

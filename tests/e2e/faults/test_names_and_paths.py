@@ -9,7 +9,7 @@ from typing import Any
 
 import pvesmb
 
-from tests.e2e.deployment import user_rule, users
+from tests.e2e import modes
 from tests.e2e.faults.scene import (
     Bad,
     Scene,
@@ -19,6 +19,8 @@ from tests.e2e.faults.scene import (
     create_user,
     refuse_all,
 )
+from tests.e2e.native import NativeDeployment
+from tests.e2e.words import user_rule, users
 from tests.figures import Figures
 
 EVERYWHERE: dict[str, str] = {
@@ -114,7 +116,8 @@ def case() -> Iterator[Bad]:
 
 
 def paths(scene: Scene, full: bool) -> Iterator[Bad]:
-    data, state = scene.data, scene.deployment.native_dir
+    assert isinstance(scene.deployment, NativeDeployment)
+    data, state = scene.deployment.data, scene.deployment.service_dir
     link, file = data / f"link-{scene.server.id}", data / f"file-{scene.server.id}"
     link.symlink_to("/var")
     (data / f"dangling-{scene.server.id}").symlink_to(data / "nowhere")
@@ -159,6 +162,7 @@ def test_names_that_differ_in_case(scene: Scene, figures: Figures) -> None:
     refuse_all(scene, figures, "names that exist, or differ in case only", list(case()))
 
 
+@modes.only("native")
 def test_paths(scene: Scene, full: bool, figures: Figures) -> None:
     refuse_all(
         scene, figures, "paths outside the roots, through symbolic links, or spelled badly", list(paths(scene, full))

@@ -20,10 +20,10 @@ import pvesmb
 import pytest
 from pvesmb._channel import Pace
 
-from tests.e2e.deployment import MIB, Server, user_rule, users
+from tests.e2e.deployment import Deployment
 from tests.e2e.faults.orphans import orphans
-from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
+from tests.e2e.words import MIB, Server, user_rule, users
 from tests.figures import Figures
 
 CLIENTS = 8
@@ -32,14 +32,14 @@ LATE_SECONDS = 0.8
 
 
 @pytest.fixture
-def deployment() -> Iterator[NativeDeployment]:
-    with closing(NativeDeployment()) as deployment:
+def deployment(new: Callable[..., Deployment]) -> Iterator[Deployment]:
+    with closing(new()) as deployment:
         deployment.running()
         yield deployment
 
 
 @pytest.fixture
-def impatient(deployment: NativeDeployment) -> Iterator[pvesmb.Client]:
+def impatient(deployment: Deployment) -> Iterator[pvesmb.Client]:
     """Tries again soon: the backend is away for a moment only, but often."""
     pace = Pace(sleep=lambda seconds: time.sleep(min(seconds, 0.3)))
     with pvesmb.Client(f"unix:{deployment.gateway.socket}", pace=pace) as client:
@@ -67,7 +67,7 @@ class Progress:
 class Changer:
     """One client with file servers of its own."""
 
-    deployment: NativeDeployment
+    deployment: Deployment
     client: pvesmb.Client
     chance: random.Random
     progress: Progress
@@ -137,7 +137,7 @@ class Changer:
         return result
 
 
-def kill_at_random(deployment: NativeDeployment, chance: random.Random, progress: Progress, after: Sequence[int]) -> int:
+def kill_at_random(deployment: Deployment, chance: random.Random, progress: Progress, after: Sequence[int]) -> int:
     """Kills and starts the backend after each of these numbers of changes; how many of the kills met changes under way."""
     met = 0
     for number in after:
@@ -146,15 +146,15 @@ def kill_at_random(deployment: NativeDeployment, chance: random.Random, progress
         deployment.kill()
         running = deployment.rows("SELECT count(*) FROM operations WHERE state = 'RUNNING'")[0][0]
         met += running > 0
-        deployment.native.start()
+        deployment.service.start()
         if chance.random() < 0.8:  # else the next one may come while it starts
-            deployment.native.ready()
-    deployment.native.ready()
+            deployment.service.ready()
+    deployment.service.ready()
     return met
 
 
 @pytest.mark.timeout(900)
-def test_random_kills(deployment: NativeDeployment, impatient: pvesmb.Client, full: bool, figures: Figures) -> None:
+def test_random_kills(deployment: Deployment, impatient: pvesmb.Client, full: bool, figures: Figures) -> None:
     kills, changes = (50, 200) if full else (6, 24)
     seed = random.SystemRandom().randrange(10**9)
     print(f"seed {seed}")

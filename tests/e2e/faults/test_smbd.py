@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,9 +10,9 @@ import pvesmb
 import pytest
 
 from tests.e2e.deadly import Moment
-from tests.e2e.deployment import Server, user_rule, users
-from tests.e2e.native import NativeDeployment
+from tests.e2e.deployment import Deployment
 from tests.e2e.waiting import until
+from tests.e2e.words import Server, user_rule, users
 from tests.figures import Figures
 
 NEW = [
@@ -43,14 +43,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")
-def mortal() -> Iterator[NativeDeployment]:
-    with closing(NativeDeployment(module="tests.e2e.deadly")) as deployment:
+def mortal(new: Callable[..., Deployment]) -> Iterator[Deployment]:
+    with closing(new(deadly=True)) as deployment:
         deployment.running()
         yield deployment
 
 
 @pytest.fixture
-def server(mortal: NativeDeployment) -> Iterator[Server]:
+def server(mortal: Deployment) -> Iterator[Server]:
     """A new one each time: smbd is restarted after pauses that grow while it dies young."""
     made = mortal.new_server(users=users("ann"), shares={"docs": pvesmb.Share(access=[user_rule("ann")])})
     yield made
@@ -58,7 +58,7 @@ def server(mortal: NativeDeployment) -> Iterator[Server]:
     assert mortal.traces(made.id, made.resource) == []
 
 
-def struck(deployment: NativeDeployment, figures: Figures) -> None:
+def struck(deployment: Deployment, figures: Figures) -> None:
     """smbd was killed indeed."""
     until((deployment.state / "struck").exists, "the death of smbd")
     (deployment.state / "struck").unlink()
@@ -69,7 +69,7 @@ def served(server: Server, share: str) -> bool:
     return server.smb("ann", share, "ls").ok
 
 
-def test_while_a_file_server_is_made(mortal: NativeDeployment, moment: Moment, figures: Figures) -> None:
+def test_while_a_file_server_is_made(mortal: Deployment, moment: Moment, figures: Figures) -> None:
     moment.write(mortal.state)
     id, spec, share = mortal.new_id(), mortal.spec(), pvesmb.Share(access=[user_rule("ann")])
     create = mortal.client.file_servers.create
@@ -86,7 +86,7 @@ def test_while_a_file_server_is_made(mortal: NativeDeployment, moment: Moment, f
     assert mortal.traces(id, spec) == []
 
 
-def test_while_a_share_is_made(mortal: NativeDeployment, server: Server, moment: Moment, figures: Figures) -> None:
+def test_while_a_share_is_made(mortal: Deployment, server: Server, moment: Moment, figures: Figures) -> None:
     moment.write(mortal.state)
     handle = mortal.client.shares.create(server.name, "new", pvesmb.Share(access=[user_rule("ann")]))
     error = handle.exception(timeout=100)
@@ -104,7 +104,7 @@ def test_while_a_share_is_made(mortal: NativeDeployment, server: Server, moment:
     mortal.client.shares.delete(server.share("new"), delete_data=True).result(timeout=60)
 
 
-def test_while_a_share_is_removed(mortal: NativeDeployment, server: Server, moment: Moment, figures: Figures) -> None:
+def test_while_a_share_is_removed(mortal: Deployment, server: Server, moment: Moment, figures: Figures) -> None:
     mortal.client.shares.create(server.name, "old", pvesmb.Share(access=[user_rule("ann")])).result(timeout=60)
     moment.write(mortal.state)
     mortal.client.shares.delete(server.share("old"), delete_data=True).result(timeout=100)

@@ -12,10 +12,10 @@ import pvesmb
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from tests.e2e.deployment import CANARY, user_rule
 from tests.e2e.fuzz import wire
 from tests.e2e.fuzz.values import Values, without_secrets
 from tests.e2e.fuzz.world import GROUPS, SHARES, USERS
+from tests.e2e.words import CANARY, user_rule
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 #: Long enough for every call that does not wait for something by its nature.
@@ -124,7 +124,7 @@ def _operation(values: Values, message: Any) -> None:
 
 def _new_file_server(values: Values, message: Any) -> None:
     message.parent, message.file_server_id = values.world.backend, "fuzz-c"
-    message.file_server.native.listen_addresses.append(values.world.addresses[-1])
+    message.file_server.CopyFrom(values.world.specs[-1])
     message.users.add(user_id=USERS[0]).user.password = CANARY
     message.groups.add(group_id=GROUPS[0]).group.members.append(USERS[0])
     message.shares.add(share_id=SHARES[0], share=pvesmb.Share(access=[user_rule(USERS[0])]))

@@ -12,21 +12,22 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from pvesmb.v1 import file_server_service_pb2, share_service_pb2
 
-from tests.e2e.deployment import Server
+from tests.e2e import modes
+from tests.e2e.deployment import Deployment
 from tests.e2e.fuzz import calls
 from tests.e2e.fuzz.inputs import Input
 from tests.e2e.fuzz.verdict import faults
-from tests.e2e.native import NativeDeployment
+from tests.e2e.words import Server
 
 
 @pytest.fixture(scope="module")
-def server(_shared: NativeDeployment) -> Server:
+def server(_shared: Deployment) -> Server:
     _shared.running()
     return _shared.new_server()
 
 
 @pytest.fixture
-def channel(deployment: NativeDeployment) -> Iterator[grpc.Channel]:
+def channel(deployment: Deployment) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"unix:{deployment.gateway.socket}") as channel:
         yield channel
 
@@ -48,6 +49,7 @@ def test_a_filter_that_takes_hours_to_read(channel: grpc.Channel, server: Server
         assert (code, details) == ("INVALID_ARGUMENT", "filter: must be at most 10000 characters long")
 
 
+@modes.only("native")
 @pytest.mark.parametrize("zone", ["%eth0", "%x\ninclude = /etc/passwd", "% 0.0.0.0/0"])
 def test_an_address_with_a_zone(channel: grpc.Channel, server: Server, zone: str) -> None:
     """What stood after `%` went into smb.conf unread."""

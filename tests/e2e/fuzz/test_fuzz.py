@@ -15,14 +15,14 @@ import pytest
 from google.longrunning import operations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
-from tests.e2e.deployment import CANARY
+from tests.e2e.deployment import Deployment
 from tests.e2e.faults.canary import holding
 from tests.e2e.fuzz import calls, inputs, world
 from tests.e2e.fuzz.inputs import LONG, Input
 from tests.e2e.fuzz.values import Values
 from tests.e2e.fuzz.verdict import Outcome, faults, made_by_grpc, status_faults
-from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
+from tests.e2e.words import CANARY
 from tests.figures import Figures
 
 SHORT, FULL = 1_500, 20_000
@@ -34,7 +34,7 @@ STRETCH = 150
 class Run:
     """What came of all inputs."""
 
-    deployment: NativeDeployment
+    deployment: Deployment
     channel: grpc.Channel
     values: Values
     methods: Mapping[str, MethodDescriptor]
@@ -87,7 +87,7 @@ class Run:
                     self.values.world.tokens = [token, *self.values.world.tokens[:20]]
 
 
-def failures(deployment: NativeDeployment) -> list[str]:
+def failures(deployment: Deployment) -> list[str]:
     """What is wrong with the operations, once all have ended."""
 
     def all_ended() -> list[operations_pb2.Operation] | None:
@@ -102,11 +102,11 @@ def failures(deployment: NativeDeployment) -> list[str]:
 
 
 @pytest.mark.timeout(1800)
-def test_every_message(deploy: Callable[..., NativeDeployment], full: bool, seed: int, figures: Figures) -> None:
+def test_every_message(deploy: Callable[..., Deployment], full: bool, seed: int, figures: Figures) -> None:
     deployment = deploy(log_level="debug")
     chance = random.Random(seed)
     values = Values(chance, world.make(deployment))
-    services = (deployment.gateway, deployment.native)
+    services = (deployment.gateway, deployment.service)
     pids = [service.pid for service in services]
     with grpc.insecure_channel(f"unix:{deployment.gateway.socket}") as channel:
         run = Run(deployment, channel, values, calls.methods(channel))

@@ -12,8 +12,8 @@ from google.protobuf.descriptor import FieldDescriptor as Kinds
 from google.protobuf.message import Message
 
 from services.samba.options import ALLOWED, REFUSED
-from tests.e2e.deployment import CANARY
 from tests.e2e.fuzz.world import GROUPS, SERVERS, SHARES, USERS, World
+from tests.e2e.words import CANARY
 
 _STRINGS = (
     "", " ", "a", "-", ".", "..", "/", "//", "a/b", "../../etc/passwd", "A" * 80, "A" * 81, "x" * 256, "é" * 128, "\0",

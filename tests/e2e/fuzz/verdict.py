@@ -12,9 +12,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from services.core.errors import REASONS
 from services.kit.listen import RECEIVE_MAX
-from tests.e2e.deployment import CANARY
 from tests.e2e.fuzz.inputs import METADATA_MAX, PLAIN_SECONDS, Input
 from tests.e2e.fuzz.values import is_secret, slots
+from tests.e2e.words import CANARY
 
 _FORBIDDEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
 _REASONS = set(REASONS) - {"INTERNAL"}

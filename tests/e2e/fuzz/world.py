@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pvesmb
 
-from tests.e2e.deployment import RW, Server, password, user_rule
-from tests.e2e.native import NativeDeployment, free_address
+from tests.e2e.deployment import Deployment
+from tests.e2e.native import NativeDeployment
+from tests.e2e.words import RW, password, user_rule
 
 #: File servers of this id are there all the time, made anew when a request has deleted them.
 SERVERS = ("fuzz-a", "fuzz-b")
@@ -18,39 +19,45 @@ _KINDS = ("fileServers", "shares", "users", "groups")
 
 @dataclass
 class World:
-    """Names of what there is, and what is to be had from it. `addresses` are on loopback, and nobody else's."""
+    """Names of what there is, and what is to be had from it. `specs` are of file servers at addresses that are nobody
+    else's."""
 
     backend: str
     data: str
-    addresses: tuple[str, ...]
+    specs: tuple[pvesmb.FileServer, ...]
     names: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in _KINDS})
     operations: list[str] = field(default_factory=list)
     etags: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(a for spec in self.specs for a in (*spec.native.listen_addresses, spec.lxc.network.ipv4_address) if a)
+
     def server(self, id: str) -> str:
         return f"{self.backend}/fileServers/{id}"
 
 
-def make(deployment: NativeDeployment) -> World:
+def make(deployment: Deployment) -> World:
     """A world with its file servers, and beside their roots a symbolic link that leads out."""
-    world = World(deployment.backend, str(deployment.data), tuple(free_address() for _ in range(len(SERVERS) + 1)))
+    specs = tuple(deployment.spec() for _ in range(len(SERVERS) + 1))
+    world = World(deployment.backend, str(deployment.state / "data"), specs)
     tend(deployment, world)
     outside = deployment.state / "outside"
     outside.mkdir(mode=0o700)
     (outside / "file").write_text("nobody has business here")
-    (deployment.data / "link").symlink_to(outside)
+    if isinstance(deployment, NativeDeployment):
+        (deployment.data / "link").symlink_to(outside)
     return world
 
 
-def tend(deployment: NativeDeployment, world: World) -> None:
+def tend(deployment: Deployment, world: World) -> None:
     """Makes anew what requests have deleted, and looks at what there is now."""
     client = deployment.client
-    for id, address in zip(SERVERS, world.addresses, strict=False):
+    for id, spec in zip(SERVERS, world.specs, strict=False):
         with contextlib.suppress(pvesmb.NotFound):
             client.file_servers.get(world.server(id))
             continue
-        spec = pvesmb.FileServer(native=pvesmb.NativeDeployment(listen_addresses=[address]))
         users = {user: pvesmb.User(password=password(user)) for user in USERS[:2]}
         groups = {GROUPS[0]: pvesmb.Group(members=USERS[:2])}
         shares = {share: pvesmb.Share(access=[user_rule(USERS[0], RW)]) for share in SHARES[:2]}
@@ -71,10 +78,3 @@ def _look(client: pvesmb.Client, world: World) -> None:
         world.names[resource.name.split("/")[-2]].append(resource.name)
         world.etags.append(resource.etag)
     world.operations = [handle.name for handle, _ in zip(client.operations.list(world.backend), range(50), strict=False)]
-
-
-def server_of(world: World, id: str) -> Server:
-    """A file server of the world as SMB clients see it; only its address counts."""
-    address = world.addresses[SERVERS.index(id)]
-    endpoint = pvesmb.Endpoint(address=address, port=4455)
-    return Server(pvesmb.FileServer(name=world.server(id), endpoints=[endpoint]))

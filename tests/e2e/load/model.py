@@ -10,8 +10,8 @@ from typing import Any
 import pvesmb
 from pvesmb import Aborted, AccessRule, AlreadyExists, Cancelled, FailedPrecondition, InvalidArgument, NotFound
 
-from tests.e2e.deployment import password
 from tests.e2e.load.notes import Known, Tally, only, plain
+from tests.e2e.words import password
 
 #: An operation that has not ended after so long never will.
 SECONDS = 200.0

@@ -18,16 +18,15 @@ import pvesmb
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.samba.instance import GUEST_USER, PROBE_USER
 from services.samba.shares import PROBE_SHARE
 from tests.e2e import smb
-from tests.e2e.deployment import Server, password
+from tests.e2e.deployment import Deployment
 from tests.e2e.load import common, vitals
 from tests.e2e.load.common import Event
 from tests.e2e.load.crew import Orders, Report, name_of
-from tests.e2e.native import NativeDeployment
 from tests.e2e.process import CLONE
 from tests.e2e.waiting import until
+from tests.e2e.words import Server, password
 from tests.figures import Figures
 
 #: Clients, processes for them, file servers, seconds.
@@ -46,9 +45,9 @@ def sail(orders: Orders) -> list[Report]:
     return [Report.from_json(report) for report in json.loads(done.stdout)]
 
 
-def begin_all_threads(deployment: NativeDeployment) -> None:
+def begin_all_threads(deployment: Deployment) -> None:
     """Has the pool of the backend's threads, which only grows, as large as it will be: each watcher of health holds one."""
-    with grpc.insecure_channel(f"unix:{deployment.native.socket}") as channel:
+    with grpc.insecure_channel(f"unix:{deployment.service.socket}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(24)]
         for watch in watches:
@@ -57,7 +56,7 @@ def begin_all_threads(deployment: NativeDeployment) -> None:
             watch.cancel()
 
 
-def check_all(deployment: NativeDeployment, servers: Sequence[Server], reports: Sequence[Report]) -> int:
+def check_all(deployment: Deployment, servers: Sequence[Server], reports: Sequence[Report]) -> int:
     """The whole as Samba and the gateway have it, against what all models say: how many resources there are."""
     wanted: dict[str, Any] = {}
     secrets: dict[str, str] = {}
@@ -77,15 +76,14 @@ def check_all(deployment: NativeDeployment, servers: Sequence[Server], reports: 
         there = {**shares, **{r.name: r for r in client.users.list(server.name)}}
         there |= {group.name: group for group in client.groups.list(server.name)}
         assert there.keys() == mine.keys() | fought_for.keys()
-        assert registry(deployment, server) == {name.rpartition("/")[2]: share.comment for name, share in shares.items()}
+        assert comments(deployment, server) == {name.rpartition("/")[2]: share.comment for name, share in shares.items()}
         users = {name.rpartition("/")[2] for name in mine if "/users/" in name}
-        listed = deployment.tool(server, "pdbedit", "-s", deployment.conf(server), "-L").stdout
-        assert {line.split(":")[0] for line in listed.splitlines()} - {GUEST_USER, PROBE_USER} == users
+        assert deployment.accounts_of(server.uid) == users
         check_access(server, mine, secrets)
     return len(wanted)
 
 
-def registry(deployment: NativeDeployment, server: Server) -> Mapping[str, str]:
+def comments(deployment: Deployment, server: Server) -> Mapping[str, str]:
     """Comments of the shares that Samba has, but for its own."""
     found: dict[str, str] = {}
     section = ""
@@ -111,16 +109,16 @@ def check_access(server: Server, there: Mapping[str, Any], secrets: Mapping[str,
 
 
 @pytest.mark.timeout(900)
-def test_many_clients(deploy: Callable[..., NativeDeployment], full: bool, seed: int, figures: Figures) -> None:
+def test_many_clients(deploy: Callable[..., Deployment], full: bool, seed: int, figures: Figures) -> None:
     clients, processes, shared, seconds = FULL if full else SHORT
     deployment = deploy()
     servers = [deployment.new_server() for _ in range(shared)]
-    pids = {"gateway": deployment.gateway.pid, "native": deployment.native.pid}
+    pids = {"gateway": deployment.gateway.pid, "service": deployment.service.pid}
     target, names = f"unix:{deployment.gateway.socket}", [server.name for server in servers]
     begin_all_threads(deployment)
     before = {name: vitals.look(pid) for name, pid in pids.items()}
     limits = dict(before)
-    living = len(deployment.instance_processes())
+    living = len(deployment.processes())
     crews = [Orders(target, names, list(range(first, clients, processes)), seed, seconds) for first in range(processes)]
     with vitals.recording(pids) as record, ThreadPoolExecutor(processes) as pool:
         reports = sorted(itertools.chain.from_iterable(pool.map(sail, crews)), key=lambda report: report.number)
@@ -137,8 +135,8 @@ def test_many_clients(deploy: Callable[..., NativeDeployment], full: bool, seed:
         flat(record, name, figures)
         limits[name] = replace(limits[name], threads=int(record.in_last(60.0, name)["threads"][0]))
     until(lambda: all(returned(limits[name], vitals.look(pid)) for name, pid in pids.items()), f"what was before: {limits}")
-    until(lambda: len(deployment.instance_processes()) <= living, "no process more than before")
-    assert (deployment.gateway.running, deployment.native.running) == (True, True)
+    until(lambda: len(deployment.processes()) <= living, "no process more than before")
+    assert (deployment.gateway.running, deployment.service.running) == (True, True)
     figures.put("load", "clients (file servers, seconds)", f"{clients} ({shared}, {seconds:g})")
     figures.put("load", "calls", calls.total())
     figures.put("load", "of them refused as the model says", errors.total())

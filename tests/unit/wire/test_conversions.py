@@ -95,13 +95,15 @@ storage = st.builds(
     group=st.just("") | account,
     mode=mode,
 ) | st.builds(share.VolumeStorage, st.integers(share.MIN_VOLUME_BYTES, share.MAX_VOLUME_BYTES), line, st.booleans())
-storage |= st.builds(share.HostPathStorage, account.map(lambda id: f"/tank/{id}"))
+storages: st.SearchStrategy[share.Storage] = storage | st.builds(
+    share.HostPathStorage, account.map(lambda id: f"/tank/{id}")
+)
 creation = st.builds(share.FileCreation, st.just("") | account, st.just("") | account, mode, mode)
 shares = st.builds(
     ShareSpec,
     comment=line,
     labels=labels,
-    storage=storage,
+    storage=storages,
     access=rules,
     guest_access=st.just(GuestAccess.NONE),
     browseable=st.booleans(),

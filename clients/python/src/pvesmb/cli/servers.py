@@ -10,7 +10,8 @@ import typer
 from pvesmb.cli import _complete
 from pvesmb.cli._command import Changing, Etag, Session, command
 from pvesmb.cli._confirm import Sure
-from pvesmb.cli._parse import Demand, Dialect, Drift, Level, listed, pairs, rule
+from pvesmb.cli._guest_fields import GuestFields
+from pvesmb.cli._parse import Demand, Dialect, Drift, Level, listed, pairs, rule, size
 from pvesmb.cli._secrets import PasswordSource
 
 app = typer.Typer(help="File servers: Samba instances with an address, users and shares.", no_args_is_help=True)
@@ -80,9 +81,13 @@ def create(
     session: Changing,
     name: Annotated[str, typer.Argument(metavar="SERVER", help="SERVER or BACKEND/SERVER.")],
     fields: Fields,
+    guest: GuestFields,
     passwords: PasswordSource,
     backend: Annotated[str, typer.Option(autocompletion=_complete.backends, help="Needed if there are several.")] = "",
     share: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A first share; may be repeated.")] = None,
+    share_size: Annotated[
+        int | None, typer.Option(parser=size, metavar="SIZE", help="Give each first share a volume of this size.")
+    ] = None,
     user: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,11 +107,15 @@ def create(
         raise InvalidArgument(f"{name!r} names a backend, and so does --backend", help="Leave one away.")
     server = file_server_pb2.FileServer()
     fields.fill(server)
+    guest.fill(server)
     rights: dict[str, Level] = dict(rule(text) for text in user or [])
     secrets = passwords.read(list(rights)) if rights else []
     users = {one: user_pb2.User(password=secret) for one, secret in zip(rights, secrets, strict=True)}
     access = [access_rule("user", one, level) for one, level in rights.items()]
     shares = {one: share_pb2.Share(access=access) for one in share or []}
+    if share_size is not None:
+        for first in shares.values():
+            first.volume.size_bytes = share_size
     parent = session.names.backend(left.removeprefix("backends/").removesuffix("/fileServers") or backend)
     servers = session.client.file_servers
     change(session, lambda **how: servers.create(parent, id, server, shares=shares, users=users, **how), "done")
@@ -157,13 +166,17 @@ def update(
     session: Changing,
     name: Name,
     fields: Fields,
+    guest: GuestFields,
     remove_label: Annotated[list[str] | None, typer.Option(metavar="KEY", help="May be repeated.")] = None,
     etag: Etag = "",
 ) -> None:
     """Change a file server: only what the options name."""
     from pvesmb.cli._edit import update
 
-    update(session, session.client.file_servers, session.names.server(name), fields.fill, etag, labels=remove_label or [])
+    def fill(server: Any) -> list[str]:
+        return [*fields.fill(server), *guest.fill(server)]
+
+    update(session, session.client.file_servers, session.names.server(name), fill, etag, labels=remove_label or [])
 
 
 @app.command("delete")

@@ -1,0 +1,259 @@
+"""The step that makes, keeps and removes the container itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from services.core.errors import LimitReached, PreconditionFailed, ProxmoxFailed, PvesmbError, StorageFull
+from services.core.steps import Claim, Work
+from services.lxc.known import Known, forget, known
+from services.lxc.settings import LxcSettings, deployment
+from services.proxmox import containers, nodes, tasks
+from services.proxmox.containers import Config, Guest
+from services.proxmox.failures import Kind, kind_of, may_have_happened
+from services.proxmox.ids import is_free, pick_id
+from services.proxmox.preflight import held_privileges
+from services.proxmox.session import Api, Value
+from services.proxmox.storage import list_storages
+from services.proxmox.volumes import grow_root
+from services.samba.instance import Server
+
+#: Unpacking a template onto a slow storage takes its minutes.
+CREATE_TIMEOUT = 900.0
+DESTROY_TIMEOUT = 300.0
+#: For a call whose answer was lost to show what it has done.
+LOST_SECONDS = 10.0
+_RACES = 50
+
+
+class ContainerStep:
+    """The container exists, is ours, and has the options that the file server wants. `template` chooses what it is made
+    from, as a volume id; `key` gives the SSH key that may log in, as a line."""
+
+    name = "container"
+    server_only = True
+
+    def __init__(
+        self, settings: LxcSettings, api: Api, template: Callable[[Server], str], key: Callable[[str], str]
+    ) -> None:
+        self._settings = settings
+        self._api = api
+        self._template = template
+        self._key = key
+
+    def ensure(self, work: Work) -> None:
+        uid = work.server.uid
+        found = known(work.claims, uid)
+        if found is None:
+            self._create(work)
+            return
+        config = self.look(work, found)
+        if config is not None and config.owner == uid:
+            self._note_made(work, found.guest)
+            self._adapt(work, found.guest, config)
+        elif found.made:
+            raise gone(found.guest, config)
+        else:
+            forget(work.claims, uid)
+            self._create(work)
+
+    def look(self, work: Work, found: Known) -> Config | None:
+        """Its configuration. A task that is making it, started by a process that ended perhaps, is waited for. One that was
+        never made is not there either if a guest has the id that a pool's login may not see."""
+        try:
+            if not found.made:
+                self._await_tasks(work, found.guest)
+            return containers.find(self._api, found.guest)
+        except PvesmbError as error:
+            if found.made or kind_of(error) is not Kind.PRIVILEGE or not self._sees_own():
+                raise
+            return None
+
+    def _sees_own(self) -> bool:
+        """Whether what the login may not look at is surely not ours."""
+        pool = self._settings.pool
+        return bool(pool) and "VM.Audit" in held_privileges(self._api, f"/pool/{pool}")
+
+    def _create(self, work: Work) -> None:
+        server, placement = work.server, deployment(work.server.spec).placement
+        node, template = self._settings.node_of(server.spec), self._template(server)
+        self.check_room(server)
+        for _ in range(_RACES):
+            guest = Guest(node, self._claim_id(work, node, template, placement.vmid))
+            try:
+                self._make(work, guest, template)
+            except PvesmbError as error:
+                if kind_of(error) is not Kind.ID_TAKEN:
+                    raise
+                work.claims.release("guest", str(guest.vmid), server.uid)
+                if placement.vmid:
+                    raise _taken(placement.vmid) from None
+                continue
+            self._note_made(work, guest)
+            return
+        raise LimitReached("every guest id that was free had been taken a moment later", help="Try again.")
+
+    def _claim_id(self, work: Work, node: str, template: str, wanted: int) -> int:
+        def claim(vmid: int) -> bool:
+            try:
+                work.claims.put(Claim("guest", str(vmid), work.server.uid, {"node": node, "template": template}))
+            except PreconditionFailed:
+                return False
+            return True
+
+        if not wanted:
+            return pick_id(self._api, claim)
+        if not is_free(self._api, wanted) or not claim(wanted):
+            raise _taken(wanted)
+        return wanted
+
+    def _make(self, work: Work, guest: Guest, template: str) -> None:
+        """Makes it, and is not deceived by an answer that was lost: what counts is whether it is there, and ours."""
+        new = self._settings.container(work.server, template, self._key(work.server.uid))
+        try:
+            upid = containers.create(self._api, guest, new)
+            tasks.wait(self._api, upid, timeout=CREATE_TIMEOUT, cancelled=work.cancelled)
+        except PvesmbError as error:
+            if not (may_have_happened(error) or kind_of(error) is Kind.TASK_LOST):
+                raise
+            self._await_tasks(work, guest)
+            config = containers.find(self._api, guest)
+            if config is None or config.owner != work.server.uid:
+                raise
+
+    def _await_tasks(self, work: Work, guest: Guest) -> None:
+        """Until no task of ours works on this id any more, however they end, and something is there or time is over."""
+        end, pause = time.monotonic() + LOST_SECONDS, 0.1
+        while True:
+            for upid in tasks.active(self._api, guest.node, guest.vmid):
+                try:
+                    tasks.wait(self._api, upid, timeout=CREATE_TIMEOUT)
+                except PvesmbError as error:
+                    if may_have_happened(error):
+                        raise
+            config = containers.find(self._api, guest)
+            if (config is not None and config.lock != "create") or time.monotonic() > end:
+                return
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    def _note_made(self, work: Work, guest: Guest) -> None:
+        work.claims.put(Claim("container", str(guest.vmid), work.server.uid))
+
+    def check_room(self, server: Server) -> None:
+        """Refuses what the node could never run, as far as the token may know its size: Proxmox VE makes such a container,
+        which then does not start, or takes memory from everybody."""
+        new = self._settings.container(server, "", "")
+        size = nodes.size(self._api, self._settings.node_of(server.spec))
+        if size is not None and (new.cores > size.cores or new.memory_mib > size.memory_mib):
+            raise PreconditionFailed(
+                f"the node has {size.cores} cores and {size.memory_mib} MiB of memory; "
+                f"wanted are {new.cores} and {new.memory_mib}",
+                help="Ask for less, or choose a larger node.",
+            )
+        require_space(self._api, self._settings, server, new.rootfs.storage, new.rootfs.size_bytes)
+
+    # What it is like
+
+    def _adapt(self, work: Work, guest: Guest, config: Config) -> None:
+        changes, delete = self.differences(work.server, config)
+        if changes or delete:
+            containers.configure(self._api, guest, changes, delete=delete, digest=config.digest)
+            if waiting := containers.pending(self._api, guest) & {*changes, *delete}:
+                work.note(f"container {guest.vmid} takes on {', '.join(sorted(waiting))} when it starts next")
+        wanted = deployment(work.server.spec).placement.system_disk_bytes
+        if wanted and (upid := grow_root(self._api, guest, wanted)) is not None:
+            tasks.wait(self._api, upid, timeout=CREATE_TIMEOUT, cancelled=work.cancelled)
+
+    def differences(self, server: Server, config: Config) -> tuple[dict[str, Value], list[str]]:
+        """What has to be set, and what taken out, so that the options are as the file server wants them."""
+        new = self._settings.container(server, "", "")
+        changes: dict[str, Value] = {}
+        delete = []
+        for name, value in new.options().items():
+            now = str(config.raw.get(name) or "").strip()
+            if value is None and now not in ("", "0"):
+                delete.append(name)
+            elif value is not None and (now or "0") != str(int(value) if isinstance(value, bool) else value):
+                changes[name] = value
+        if (nic := _nic(str(config.raw.get("net0", "")), new.nic.text())) is not None:
+            changes["net0"] = nic
+        return changes, delete
+
+    # The end
+
+    def remove(self, work: Work) -> None:
+        uid = work.server.uid
+        if (found := known(work.claims, uid)) is None:
+            return
+        config = self.look(work, found)
+        if config is not None and config.owner == uid:
+            if config.raw.get("protection"):
+                containers.configure(self._api, found.guest, {}, delete=["protection"], digest=config.digest)
+            self._destroy(work, found.guest)
+        elif config is not None and found.made:
+            work.note(f"{found.guest.subject} does not carry our uid any more and was left alone")
+        forget(work.claims, uid)
+
+    def _destroy(self, work: Work, guest: Guest) -> None:
+        try:
+            tasks.wait(self._api, containers.destroy(self._api, guest), timeout=DESTROY_TIMEOUT)
+        except PvesmbError as error:
+            if not (may_have_happened(error) or kind_of(error) in (Kind.TASK_LOST, Kind.NO_GUEST)):
+                raise
+            self._await_tasks(work, guest)
+        left = containers.find(self._api, guest)
+        if left is not None and left.owner == work.server.uid:
+            raise ProxmoxFailed(f"{guest.subject} was to be destroyed and is still there")
+
+
+def gone(guest: Guest, config: Config | None) -> PreconditionFailed:
+    """A container that was there is not made anew: an empty one in its place would look as if the files were lost."""
+    if config is None:
+        return PreconditionFailed(
+            f"{guest.subject} was removed on the node, with the files of its shares",
+            help="Restore it from a backup under the same id, or delete the file server.",
+        )
+    return PreconditionFailed(
+        f"{guest.subject} is not ours any more: its tag or the uid in its notes is missing, or it is another guest",
+        help="Put tag and notes back as they were, or restore the container from a backup, or delete the file server.",
+    )
+
+
+def require_space(api: Api, settings: LxcSettings, server: Server, storage: str, size: int) -> None:
+    """Refuses a volume that is larger than what the storage has free, where sizes shall hold."""
+    if settings.overcommit:
+        return
+    node = settings.node_of(server.spec)
+    there = next((each for each in list_storages(api, node) if each.name == storage), None)
+    if there is None:
+        raise PreconditionFailed(
+            f"storage {storage} is not on node {node}, or the login may not see it",
+            help="Choose one that `pvesm status` shows, and grant Datastore.Audit on it.",
+        )
+    if there.active and there.available < size:
+        raise StorageFull(
+            f"storage {storage} has {there.available} bytes free; {size} are wanted",
+            help="Free space, choose another storage or a smaller size, or allow `overcommit` in the configuration.",
+        )
+
+
+def _nic(now: str, wanted: str) -> str | None:
+    """The interface as it shall be, with the hardware address that it has; None if it is so."""
+    have, want = _parts(now), _parts(wanted)
+    kept = {key: value for key, value in have.items() if key in ("hwaddr", "type")}
+    if {key: value for key, value in have.items() if key not in kept} == want:
+        return None
+    return ",".join(f"{key}={value}" for key, value in {**want, **kept}.items())
+
+
+def _parts(text: str) -> Mapping[str, str]:
+    parts = dict(part.partition("=")[::2] for part in text.split(",") if part)
+    return {key: value for key, value in parts.items() if value not in ("", "manual")}
+
+
+def _taken(vmid: int) -> PreconditionFailed:
+    return PreconditionFailed(
+        f"guest id {vmid} is taken by another guest", help="Choose another, or leave it out to have one chosen."
+    )
