@@ -179,7 +179,7 @@ class Remote:
     def read_file(self, path: str) -> bytes:
         return self.host.read_file(path)
 
-    def write_file(self, path: str, data: bytes, mode: int) -> None:
+    def write_file(self, path: str, data: bytes, mode: int = 0o600) -> None:
         self.host.write_file(path, data, mode)
 
     def remove(self, path: str) -> None:
@@ -211,15 +211,15 @@ def main() -> int:
     parser.add_argument("--mode", choices=["native", "lxc"], required=True)
     arguments = parser.parse_args()
     fate = Fate(Path(arguments.config).parent)
-    backend.Tools = partial(Tools, lease_seconds=LEASE_SECONDS)
-    replaced = {
-        "native": {"LocalHost": local(fate)},
-        "lxc": {"SshGuests": guests(fate), "Session": session(fate)},
+    mortal: dict[str, list[tuple[Any, str, Any]]] = {
+        "native": [(native, "LocalHost", local(fate))],
+        "lxc": [(lxc, "SshGuests", guests(fate)), (lxc, "Session", session(fate))],
     }
-    module = {"native": native, "lxc": lxc}[arguments.mode]
-    for name, with_what in replaced[arguments.mode].items():
+    lease = (backend, "Tools", partial(Tools, lease_seconds=LEASE_SECONDS))
+    for module, name, with_what in [lease, *mortal[arguments.mode]]:
         setattr(module, name, with_what)
-    return module.main(["--config", arguments.config], wrap=lambda mode: DeadlyMode(mode, fate))
+    main_of = {"native": native.main, "lxc": lxc.main}[arguments.mode]
+    return main_of(["--config", arguments.config], wrap=lambda mode: DeadlyMode(mode, fate))
 
 
 if __name__ == "__main__":
