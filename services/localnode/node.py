@@ -53,7 +53,7 @@ class Node:
             guest = facts.guests.get(vmid)
             if guest is None:
                 raise failed(no_config(self.name, vmid))
-            return Guest(vmid, dict(guest.config), dict(guest.pending))
+            return Guest(vmid, dict(guest.config), dict(guest.pending), dict(guest.snapshots))
 
     def guest_lock(self, vmid: int) -> threading.RLock:
         """Held by whatever changes a guest, as a node locks its configuration file."""

@@ -1,7 +1,8 @@
 """What the node knows, in one JSON file: users, tokens, roles, grants, pools, storages, the configuration of guests.
 
 Every change is written before it is answered (a new file, renamed over the old one), so that a killed process comes
-back with what it had said. Guests keep running meanwhile: whether one runs is asked of its driver, never kept here.
+back with what it had said; a machine that loses its power is not what this is for. Guests keep running meanwhile: whether
+one runs is asked of its driver, never kept here.
 Secrets of tokens are kept as digests.
 """
 
@@ -31,6 +32,13 @@ class Guest:
     config: dict[str, Any]
     #: Changes that wait for the container's next start: new values, and None for what goes away.
     pending: dict[str, Any] = field(default_factory=dict)
+    #: By name: `config` as it was then, `snaptime`, `description`.
+    snapshots: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-1 over everything, as a node digests a guest's file."""
+        text = json.dumps([self.config, self.pending, self.snapshots], sort_keys=True)
+        return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass
@@ -105,8 +113,6 @@ class State:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "w") as f:
             json.dump(asdict(self._facts), f, indent=1)
-            f.flush()
-            os.fsync(f.fileno())
         os.rename(temporary, self._file)
 
 
@@ -122,12 +128,6 @@ def secret_digest(secret: str) -> str:
 
 def secret_matches(token: Token, secret: str) -> bool:
     return hmac.compare_digest(token.digest, secret_digest(secret))
-
-
-def config_digest(config: Mapping[str, Any]) -> str:
-    """SHA-1 over the configuration, as a node digests a guest's file."""
-    text = "".join(f"{key}: {config[key]}\n" for key in sorted(config))
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _load(data: Mapping[str, Any]) -> Facts:

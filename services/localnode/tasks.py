@@ -76,7 +76,7 @@ class Task:
 class Tasks:
     """Runs tasks in threads and remembers them."""
 
-    def __init__(self, directory: Path, node: str, *, workers: int = 8) -> None:
+    def __init__(self, directory: Path, node: str, *, workers: int = 32) -> None:
         self._directory = directory
         self._node = node
         self._lock = threading.Lock()

@@ -21,7 +21,12 @@ from services.native.volumes import remove_mount_point
 
 
 def clean(base: str) -> None:
-    """Ends every process whose command line or environment names the directory, unmounts, removes."""
+    """Ends every process whose command line or environment names the directory, unmounts, removes. Guests of a node that is
+    there end first: they would outlive what keeps them."""
+    config = Path(base, "localnode.toml")
+    if config.exists():
+        _kill([pid for pid in living(base) if b"services.localnode" in _read(pid, "cmdline")])
+        subprocess.run([sys.executable, "-m", "services.localnode", "--config", str(config), "--clean"], check=False)
     end = time.monotonic() + 10
     while (pids := living(base)) and time.monotonic() < end:
         _kill(pids)

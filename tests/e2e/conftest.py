@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.e2e import namespace
+from tests.e2e import node as nodes
 from tests.e2e.deployment import Deployment
+from tests.e2e.lxc import LxcDeployment
 from tests.e2e.native import NativeDeployment
+from tests.e2e.node import TestNode
 
 #: Every test that asks for a deployment runs in each, unless it says by `modes.only` which mode it is about.
-PRODUCTS: Mapping[str, type[Deployment]] = {"native": NativeDeployment}
+PRODUCTS: Mapping[str, type[Deployment]] = {"native": NativeDeployment, "lxc": LxcDeployment}
 MODES = tuple(PRODUCTS)
 
 #: Makes a product of a mode, not started; takes what `Deployment` takes. Who makes one closes it.
@@ -43,9 +47,17 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def new(mode: str) -> New:
-    assert mode == "native"
-    return NativeDeployment
+def new(mode: str, request: pytest.FixtureRequest) -> New:
+    if mode == "native":
+        return NativeDeployment
+    return partial(LxcDeployment, request.getfixturevalue("node"))
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[TestNode]:
+    """A node for all of them that need one."""
+    with nodes.started() as node:
+        yield node
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ backend that lives.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -17,13 +18,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from services.core.ports import Completed
+from services.lxc.guests import SshGuests
+
+from services.core.ports import Completed, Host
 from services.core.runs import Tools
 from services.core.steps import Drift, Mode, Plan, Step, Work
 from services.kit import config
+from services.lxc import __main__ as lxc
 from services.native import __main__ as native
 from services.native.host import LocalHost
+from services.proxmox.session import Session
+from services.wire import backend
+from tests.e2e import guest_processes
 
 #: So long does a store of several replicas wait for one that has died; the product waits longer.
 LEASE_SECONDS = 8.0
@@ -69,15 +77,32 @@ class Fate:
             passwords = [change.secret() for change in work.changes]
             raise KeyError(f"nobody foresaw {len(passwords)} changes")
 
+    def command(self) -> None:
+        """One begins."""
+        running = getattr(self.inside, "step", None) or ("", "")
+        moment = self.moment()
+        if moment is not None and (moment.step, moment.action, moment.when) == (*running, "inside"):
+            self.commands += 1
+            if self.commands == moment.command + 1:
+                threading.Timer(moment.seconds, self.strike, [moment]).start()
+
     def strike(self, moment: Moment) -> None:
         self._file.unlink(missing_ok=True)
         if moment.victim == "service":
             os.kill(os.getpid(), signal.SIGKILL)
-        for file in self._file.parent.glob("native/servers/*/pid/smbd.pid") if moment.victim == "smbd" else ():
+        for pid in smbds(self._file.parent) if moment.victim == "smbd" else ():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(file.read_text()), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self.commands = 0
         self._file.with_name("struck").touch()
+
+
+def smbds(state: Path) -> Sequence[int]:
+    """The main smbd of every file server of the deployment with this directory."""
+    return [
+        *(int(file.read_text()) for file in state.glob("native/servers/*/pid/smbd.pid")),
+        *(pid for guest in guest_processes.guests_of(state) if (pid := guest_processes.smbd(guest)) is not None),
+    ]
 
 
 class DeadlyStep:
@@ -129,29 +154,72 @@ class DeadlyMode:
         return self._mode.plan(work)
 
 
-def host(fate: Fate) -> type[LocalHost]:
+def local(fate: Fate) -> type[LocalHost]:
     """A host whose commands go on, as they would, when the backend dies while they run."""
 
     class DeadlyHost(LocalHost):
         def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
-            running = getattr(fate.inside, "step", None) or ("", "")
-            moment = fate.moment()
-            if moment is not None and (moment.step, moment.action, moment.when) == (*running, "inside"):
-                fate.commands += 1
-                if fate.commands == moment.command + 1:
-                    threading.Timer(moment.seconds, fate.strike, [moment]).start()
+            fate.command()
             return super().run(argv, stdin=stdin, timeout=timeout)
 
     return DeadlyHost
 
 
+@dataclass(frozen=True)
+class Remote:
+    """The same for one that is reached by ssh."""
+
+    host: Host
+    fate: Fate
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+        self.fate.command()
+        return self.host.run(argv, stdin=stdin, timeout=timeout)
+
+    def read_file(self, path: str) -> bytes:
+        return self.host.read_file(path)
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        self.host.write_file(path, data, mode)
+
+    def remove(self, path: str) -> None:
+        self.host.remove(path)
+
+
+def guests(fate: Fate) -> type[SshGuests]:
+    class DeadlyGuests(SshGuests):
+        def host(self, uid: str, address: str) -> Host:
+            return Remote(super().host(uid, address), fate)
+
+    return DeadlyGuests
+
+
+def session(fate: Fate) -> type[Session]:
+    """Calls of the Proxmox API are commands too."""
+
+    class DeadlySession(Session):
+        def call(self, *args: Any, **options: Any) -> Any:
+            fate.command()
+            return super().call(*args, **options)
+
+    return DeadlySession
+
+
 def main() -> int:
-    arguments = sys.argv[1:]
-    fate = Fate(Path(arguments[arguments.index("--config") + 1]).parent)
-    replaced = {"LocalHost": host(fate), "Tools": partial(Tools, lease_seconds=LEASE_SECONDS)}
-    for name, with_what in replaced.items():
-        setattr(native, name, with_what)
-    return native.main(arguments, wrap=lambda mode: DeadlyMode(mode, fate))
+    parser = argparse.ArgumentParser(prog="deadly", description=__doc__)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--mode", choices=["native", "lxc"], required=True)
+    arguments = parser.parse_args()
+    fate = Fate(Path(arguments.config).parent)
+    mortal: dict[str, list[tuple[Any, str, Any]]] = {
+        "native": [(native, "LocalHost", local(fate))],
+        "lxc": [(lxc, "SshGuests", guests(fate)), (lxc, "Session", session(fate))],
+    }
+    lease = (backend, "Tools", partial(Tools, lease_seconds=LEASE_SECONDS))
+    for module, name, with_what in [lease, *mortal[arguments.mode]]:
+        setattr(module, name, with_what)
+    main_of = {"native": native.main, "lxc": lxc.main}[arguments.mode]
+    return main_of(["--config", arguments.config], wrap=lambda mode: DeadlyMode(mode, fate))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@ is touched."""
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import subprocess
@@ -13,8 +12,6 @@ from dataclasses import dataclass
 
 from packaging.stack import netns
 from tests.e2e.process import CLONE
-
-_CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True)
@@ -36,13 +33,7 @@ def enter() -> Namespace:
     found = Namespace(f"pvesmb-e2e-{os.getpid()}", os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
     _cleaner(found.name)
     netns.ensure(found.name)
-    inside = os.open(f"/run/netns/{found.name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(inside, _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "setns(2)")
-    finally:
-        os.close(inside)
+    netns.enter(found.name)
     return found
 
 

@@ -6,15 +6,16 @@ import re
 from typing import Any
 
 from services.localnode.api.formats import parse_properties, parse_size, render_properties, render_size, split_list
-from services.localnode.api.refusal import failed
+from services.localnode.api.refusal import Refusal, failed
 from services.localnode.api.routes import Call
 from services.localnode.calls import settings
 from services.localnode.calls.create import add_volume
 from services.localnode.calls.power import detach, need_unlocked
+from services.localnode.guests.network import can_readdress
 from services.localnode.guests.ports import GuestError
 from services.localnode.node import Node
-from services.localnode.state import Guest, config_digest
-from services.localnode.tasks import Say, TaskError
+from services.localnode.state import Guest
+from services.localnode.tasks import Say
 
 _LIMITS = ("memory", "swap", "cores")
 
@@ -30,7 +31,7 @@ def get(node: Node, call: Call) -> Any:
                 shown.pop(key, None)
             else:
                 shown[key] = value
-    return {**shown, "digest": config_digest(guest.config)}
+    return {**shown, "digest": guest.digest()}
 
 
 def pending(node: Node, call: Call) -> Any:
@@ -45,7 +46,7 @@ def pending(node: Node, call: Call) -> Any:
         if key in guest.pending:
             entry |= {"delete": 1} if guest.pending[key] is None else {"pending": guest.pending[key]}
         answer.append(entry)
-    return [*answer, {"key": "digest", "value": config_digest(guest.config)}]
+    return [*answer, {"key": "digest", "value": guest.digest()}]
 
 
 def put(node: Node, call: Call) -> Any:
@@ -72,10 +73,11 @@ def put(node: Node, call: Call) -> Any:
             _add(node, vmid, volume, running)
         new = {volume.key for volume in settings.new_volumes(values)}
         plain = {key: settings.written(key, value) for key, value in values.items() if key not in new}
-        waits = {key: value for key, value in plain.items() if running and key not in settings.LIVE}
+        waits = {key: value for key, value in plain.items() if running and not _taken(node, guest, key, value)}
         with node.state.change() as facts:
             facts.guests[vmid].config |= {key: value for key, value in plain.items() if key not in waits}
-            facts.guests[vmid].pending |= waits
+            kept = {key: value for key, value in facts.guests[vmid].pending.items() if key not in values}
+            facts.guests[vmid].pending = kept | waits
         limits = {key: int(plain[key]) for key in _LIMITS if key in plain}
         if running and limits:
             node.containers.limit(vmid, limits)
@@ -109,20 +111,8 @@ def resize(node: Node, call: Call) -> Any:
     return node.tasks.start(call.rights.caller, "resize", str(vmid), work)
 
 
-def snapshot(node: Node, call: Call) -> Any:
-    """Storages of directories cannot; only the task says so."""
-    call.rights.need(f"/vms/{call.vmid}", "VM.Snapshot")
-    node.guest(call.vmid)
-
-    def work(say: Say) -> None:
-        need_unlocked(node.guest(call.vmid))
-        raise TaskError("snapshot feature is not available")
-
-    return node.tasks.start(call.rights.caller, "vzsnapshot", str(call.vmid), work)
-
-
 def _need_digest(call: Call, guest: Guest) -> None:
-    if call.text("digest") not in {"", config_digest(guest.config)}:
+    if call.text("digest") not in {"", guest.digest()}:
         raise failed("detected modified configuration - file changed by other user? Try again.")
 
 
@@ -156,11 +146,39 @@ def _add(node: Node, vmid: int, volume: settings.NewVolume, running: bool) -> No
         return
     value = node.guest(vmid).config[volume.key]
     try:
-        node.containers.mount(vmid, settings.mount(node, vmid, volume.key, value))
-    except GuestError as error:
+        _hotplug(node, vmid, volume.key, value)
+    except Refusal:
         storage = node.storage(volume.storage)
         storage.volumes.unmount(settings.mount_point(node, vmid, volume.key))
         storage.volumes.remove(storage.file(settings.volume_of(value)))
         with node.state.change() as facts:
             del facts.guests[vmid].config[volume.key]
-        raise failed(f"unable to hotplug {volume.key}: {error}") from error
+        raise
+
+
+def _hotplug(node: Node, vmid: int, key: str, value: Any) -> None:
+    try:
+        node.containers.mount(vmid, settings.mount(node, vmid, key, value))
+    except GuestError as error:
+        raise failed(f"unable to hotplug {key}: {error}") from error
+
+
+def _taken(node: Node, guest: Guest, key: str, value: Any) -> bool:
+    """Whether a running container has taken on a value: what means nothing to it, another bind mount, other addresses of an
+    interface. Anything else waits."""
+    if key in settings.LIVE:
+        return True
+    if re.fullmatch(r"mp\d+", key) and key not in guest.config and settings.volume_of(value).startswith("/"):
+        _hotplug(node, guest.vmid, key, value)
+        return True
+    if not re.fullmatch(r"net\d+", key) or key not in guest.config:
+        return False
+    old, new = settings.network(guest.config[key]), settings.network(value)
+    if not can_readdress(old, new):
+        return False
+    changed = Guest(guest.vmid, {**guest.config, key: value})
+    try:
+        node.containers.readdress(settings.plan(node, changed), old, new)
+    except GuestError as error:
+        raise failed(str(error)) from error
+    return True

@@ -153,12 +153,13 @@ def plan(node: Node, guest: Guest) -> ContainerPlan:
         hostname=str(config.get("hostname", f"CT{guest.vmid}")),
         rootfs=mount(node, guest.vmid, "rootfs", config["rootfs"]).source,
         mounts=mounts,
-        networks=[_network(config[key]) for key in sorted(config) if re.fullmatch(r"net\d+", key)],
+        networks=[network(config[key]) for key in sorted(config) if re.fullmatch(r"net\d+", key)],
         memory_mib=int(config.get("memory", 512)),
         swap_mib=int(config.get("swap", 512)),
         cores=int(config.get("cores", 0)),
         nesting=parse_properties(str(config.get("features", "")), "").get("nesting") == "1",
         nameservers=split_list(str(config.get("nameserver", ""))),
+        searchdomain=" ".join(split_list(str(config.get("searchdomain", "")))),
     )
 
 
@@ -167,6 +168,8 @@ def mount(node: Node, vmid: int, key: str, value: Any) -> Mount:
     properties = parse_properties(str(value), "volume")
     volid, read_only = properties["volume"], properties.get("ro") == "1"
     if volid.startswith("/"):
+        if not Path(volid).exists():
+            raise failed(f"directory '{volid}' does not exist")
         return Mount(Path(volid), properties.get("mp", "/"), read_only)
     storage = node.storage(volid.partition(":")[0])
     file = storage.file(volid)
@@ -204,7 +207,7 @@ def _check_features(rights: Rights, vmid: int, pool: str, text: str, unprivilege
     rights.need_vm(vmid, pool, "VM.Allocate")
 
 
-def _network(value: Any) -> Network:
+def network(value: Any) -> Network:
     p = parse_properties(str(value), "")
     return Network(
         name=p["name"], bridge=p.get("bridge", ""), hwaddr=p["hwaddr"], ip=p.get("ip", ""), gateway=p.get("gw", ""),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.localnode.api import parameters as p
 from services.localnode.api.routes import Route
-from services.localnode.calls import access, cluster, config, create, power, status, storage, tasks
+from services.localnode.calls import access, cluster, config, create, power, snapshots, status, storage, tasks
 from services.localnode.node import Node
 
 _N = "/nodes/{node}"
@@ -46,7 +46,10 @@ TABLE: Sequence[Route[Node]] = (
     Route("PUT", f"{_CT}/config", p.CHANGE_CONTAINER, config.put),
     Route("GET", f"{_CT}/pending", p.NONE, config.pending),
     Route("PUT", f"{_CT}/resize", p.RESIZE_CONTAINER, config.resize),
-    Route("POST", f"{_CT}/snapshot", p.SNAPSHOT, config.snapshot),
+    Route("GET", f"{_CT}/snapshot", p.NONE, snapshots.listed),
+    Route("POST", f"{_CT}/snapshot", p.SNAPSHOT, snapshots.create),
+    Route("DELETE", f"{_CT}/snapshot/{{snapname}}", {"force": p.FLAG}, snapshots.delete),
+    Route("POST", f"{_CT}/snapshot/{{snapname}}/rollback", p.NONE, snapshots.rollback),
     Route("GET", f"{_CT}/status/current", p.NONE, status.current),
     Route("POST", f"{_CT}/status/start", p.START, power.start),
     Route("POST", f"{_CT}/status/stop", p.STOP, power.stop),

@@ -7,15 +7,17 @@ network namespace; it looks the bridge up in that namespace's /sys, and needs th
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from services.localnode.guests import network
 from services.localnode.guests.ports import Address, ContainerPlan, GuestError, Interface, Mount, Network, Usage
 
 ID_FIRST, ID_COUNT = 100_000, 65_536
@@ -24,15 +26,20 @@ _ENTER = (
     '&& mount --rbind "$cg" /sys/fs/cgroup && exec "$@"'
 )
 _UNPACK = {".gz": "--gzip", ".xz": "--xz", ".zst": "--zstd", ".bz2": "--bzip2", ".tar": "--no-auto-compress"}
-#: Runs inside the root volume, as its root. Data comes on stdin: five parts, each ended by a line with one dot.
-_SET_UP = r"""
+_PARTS = r"""
 part() { while IFS= read -r line && [ "$line" != . ]; do printf '%s\n' "$line"; done; }
 set -e
+"""
+#: These run inside the root volume, as its root. Data comes on stdin: parts that each end with a line of one dot. The first
+#: runs at every start, as a node writes these files anew each time.
+_ADAPT = rf"""{_PARTS}
 part > /etc/hostname
 part > /etc/hosts
 mkdir -p /etc/network && part > /etc/network/interfaces
 part > /etc/resolv.conf.new
 if [ -s /etc/resolv.conf.new ]; then mv -f /etc/resolv.conf.new /etc/resolv.conf; else rm -f /etc/resolv.conf.new; fi
+"""
+_SET_UP = rf"""{_PARTS}
 mkdir -p -m 700 /root/.ssh && part > /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys
 IFS= read -r password || password=
 [ -z "$password" ] || printf 'root:%s\n' "$password" | chpasswd
@@ -48,6 +55,7 @@ class LxcContainers:
         self._cgroups = directory / ".cgroups"
         self._unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         self._cgroups.mkdir(parents=True, exist_ok=True)
+        self._asking: defaultdict[int, threading.RLock] = defaultdict(threading.RLock)
 
     def unpack(self, template: Path, rootfs: Path) -> None:
         option = _UNPACK.get(template.suffix)
@@ -60,17 +68,31 @@ class LxcContainers:
             _run([*_as_inner_root(), *tar], stdin=archive.fileno(), cwd=rootfs)
 
     def set_up(self, plan: ContainerPlan, *, ssh_keys: str, password: str) -> None:
-        parts = [plan.hostname, _hosts(plan), _interfaces_file(plan.networks)]
-        parts += ["\n".join(f"nameserver {address}" for address in plan.nameservers), ssh_keys.strip()]
-        if any(line == "." for part in parts for line in part.splitlines()):
-            raise GuestError("a line with only a dot cannot be set up")
-        text = "".join(f"{part}\n.\n" if part else ".\n" for part in parts) + password + "\n"
-        _run([*_as_inner_root(), "chroot", ".", "/bin/sh", "-c", _SET_UP], text=text, cwd=plan.rootfs)
+        network.check(plan.networks)
+        if ssh_keys or password:
+            _inside(plan.rootfs, _SET_UP, [ssh_keys.strip()], password)
+
+    def adapt(self, plan: ContainerPlan) -> None:
+        network.check(plan.networks)
+        parts = [plan.hostname, network.hosts(plan.hostname, plan.networks), network.interfaces_file(plan.networks)]
+        resolver = [f"search {plan.searchdomain}"] if plan.searchdomain else []
+        parts.append("\n".join(resolver + [f"nameserver {address}" for address in plan.nameservers]))
+        _inside(plan.rootfs, _ADAPT, parts)
 
     def start(self, plan: ContainerPlan) -> None:
+        self.adapt(plan)
+        for net in plan.networks:
+            if net.vlan:
+                self._open_vlan(network.bridge_of(net))
+        with self._asking[plan.vmid]:
+            self._start(plan)
+            self._pid(plan.vmid)
+
+    def _start(self, plan: ContainerPlan) -> None:
         own = self._directory / str(plan.vmid)
         own.mkdir(parents=True, exist_ok=True)
         (own / "config").write_text(self._config(plan))
+        (own / "pid").unlink(missing_ok=True)
         log = own / "log"
         log.unlink(missing_ok=True)
         try:
@@ -115,13 +137,19 @@ class LxcContainers:
         pid = self._pid(vmid)
         if not pid:
             return None
-        try:
-            # Field 22 is the start in ticks since boot (proc(5)); the name before it may hold spaces.
-            ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        except (OSError, IndexError):
+        ticks = _began(pid)
+        if not ticks:
             return None
         uptime = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
         return Usage(pid=pid, memory_bytes=self._memory(pid), uptime_seconds=max(0, int(uptime)))
+
+    def readdress(self, plan: ContainerPlan, old: Network, new: Network) -> None:
+        pid = self._pid(plan.vmid)
+        if not pid:
+            raise GuestError(f"CT {plan.vmid} not running")
+        self.adapt(plan)
+        for arguments in network.readdress(old, new):
+            _run(["nsenter", f"--net=/proc/{pid}/ns/net", "--", "ip", *arguments])
 
     def interfaces(self, vmid: int) -> Sequence[Interface] | None:
         pid = self._pid(vmid)
@@ -152,8 +180,7 @@ class LxcContainers:
             at = f"lxc.net.{number}"
             lines += [f"{at}.type = veth", f"{at}.flags = up", f"{at}.name = {net.name}", f"{at}.hwaddr = {net.hwaddr}"]
             lines += [f"{at}.veth.pair = veth{plan.vmid}i{number}"]
-            lines += [f"{at}.link = {net.bridge}"] if net.bridge else []
-            lines += [f"{at}.veth.vlan.id = {net.vlan}"] if net.vlan else []
+            lines += [f"{at}.link = {network.bridge_of(net)}"] if net.bridge else []
         for mount in plan.mounts:
             target, options = mount.target.strip("/").replace(" ", "\\040"), "bind,create=dir"
             read_only = ",ro" if mount.read_only else ""
@@ -175,11 +202,35 @@ class LxcContainers:
         return found
 
     def _pid(self, vmid: int) -> int:
-        """The container's first process; 0 if it does not run."""
-        if not (self._directory / str(vmid) / "config").exists():
+        """The container's first process; 0 if it does not run. LXC is asked once after each start and once after each end;
+        between them a file tells, with the time at which the process began."""
+        own = self._directory / str(vmid)
+        if not (own / "config").exists():
             return 0
-        out = self._lxc("lxc-info", vmid, "--pid", "--no-humanize").strip()
-        return int(out) if out.isdigit() else 0
+        with self._asking[vmid]:
+            try:
+                pid, began = map(int, (own / "pid").read_text().split())
+            except (OSError, ValueError):
+                pid, began = -1, -1
+            if pid == 0 or (pid > 0 and _began(pid) == began):
+                return pid
+            out = self._lxc("lxc-info", vmid, "--pid", "--state", "--no-humanize").split()
+            pid = next((int(word) for word in out if word.isdigit()), 0)
+            if _began(pid) or "STOPPED" in out:  # and not between two lives, when it starts itself anew
+                (own / "pid").write_text(f"{pid} {_began(pid)}")
+        return pid
+
+    def _open_vlan(self, bridge: str) -> None:
+        """Bridges of tags are made at need, and stay."""
+        if subprocess.run(self._ip("link", "show", bridge), capture_output=True, check=False).returncode != 0:
+            try:
+                _run(self._ip("link", "add", bridge, "type", "bridge", "forward_delay", "0"))
+            except GuestError:
+                _run(self._ip("link", "show", bridge))  # another start was first
+        _run(self._ip("link", "set", bridge, "up"))
+
+    def _ip(self, *arguments: str) -> list[str]:
+        return ["nsenter", f"--net={self._namespace}", "--", "ip", *arguments]
 
     def _memory(self, pid: int) -> int:
         for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
@@ -196,32 +247,27 @@ class LxcContainers:
         return _run([*enter, *own_sys, program, "-P", str(self._directory), "-n", str(vmid), *arguments])
 
 
+def _began(pid: int) -> int:
+    """When the process began, in ticks since boot; 0 if there is none, or one that has ended."""
+    try:
+        # Fields 3 and 22 of proc(5)'s stat; the name before them may hold spaces.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def _inside(rootfs: Path, script: str, parts: Sequence[str], last: str = "") -> None:
+    if any(line == "." for part in parts for line in part.splitlines()):
+        raise GuestError("a line with only a dot cannot be set up")
+    text = "".join(f"{part}\n.\n" if part else ".\n" for part in parts) + last + "\n"
+    _run([*_as_inner_root(), "chroot", ".", "/bin/sh", "-c", script], text=text, cwd=rootfs)
+
+
 def _as_inner_root() -> list[str]:
     """A user namespace with the containers' ids; the working directory is kept, so no path above it need be open."""
     mapped = [f"{kind}:0:{ID_FIRST}:{ID_COUNT}" for kind in ("u", "g")]
     return ["lxc-usernsexec", "-m", mapped[0], "-m", mapped[1], "--"]
-
-
-def _hosts(plan: ContainerPlan) -> str:
-    static = next((net.ip.partition("/")[0] for net in plan.networks if "/" in net.ip), "127.0.1.1")
-    return f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{static} {plan.hostname}"
-
-
-def _interfaces_file(networks: Sequence[Network]) -> str:
-    """interfaces(5), as a node writes it for Debian."""
-    lines = ["auto lo", "iface lo inet loopback"]
-    for net in networks:
-        lines += ["", f"auto {net.name}"]
-        families = (("inet", net.ip, net.gateway, "dhcp"), ("inet6", net.ip6, net.gateway6, "dhcp"))
-        for family, ip, gateway, dhcp in families:
-            if ip in {"dhcp", "auto"}:
-                lines.append(f"iface {net.name} {family} {dhcp if ip == 'dhcp' else 'auto'}")
-            elif ip in {"", "manual"}:
-                lines += [f"iface {net.name} {family} manual"] if family == "inet" else []
-            else:
-                lines += [f"iface {net.name} {family} static", f"    address {ipaddress.ip_interface(ip)}"]
-                lines += [f"    gateway {ipaddress.ip_address(gateway)}"] if gateway else []
-    return "\n".join(lines)
 
 
 def _run(argv: Sequence[str], *, stdin: int = subprocess.DEVNULL, text: str | None = None, cwd: Path | None = None) -> str:

@@ -45,6 +45,7 @@ class ContainerPlan:
     cores: int = 0
     nesting: bool = False
     nameservers: Sequence[str] = ()
+    searchdomain: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,16 @@ class Containers(Protocol):
         ...
 
     def set_up(self, plan: ContainerPlan, *, ssh_keys: str, password: str) -> None:
-        """First set-up inside the root volume: host name, interfaces, keys, password."""
+        """First set-up inside the root volume: keys and password."""
         ...
 
-    def start(self, plan: ContainerPlan) -> None: ...
+    def start(self, plan: ContainerPlan) -> None:
+        """With name, interfaces and resolver of the plan in its files."""
+        ...
+
+    def readdress(self, plan: ContainerPlan, old: Network, new: Network) -> None:
+        """Other addresses for a running container, whose plan has the new ones."""
+        ...
 
     def running(self, vmid: int) -> bool: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from services.localnode.guests.ports import Address, ContainerPlan, GuestError, Interface, Mount, Usage
+from services.localnode.guests.ports import Address, ContainerPlan, GuestError, Interface, Mount, Network, Usage
 from services.localnode.volumes import Unpack
 
 
@@ -33,6 +33,9 @@ class FakeContainers:
             raise GuestError(self.start_error)
         self.started[plan.vmid] = plan
         self.mounted[plan.vmid] = [mount.target for mount in plan.mounts]
+
+    def readdress(self, plan: ContainerPlan, old: Network, new: Network) -> None:
+        self.started[plan.vmid] = plan
 
     def running(self, vmid: int) -> bool:
         return vmid in self.started

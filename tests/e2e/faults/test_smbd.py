@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pvesmb
 import pytest
@@ -92,14 +91,13 @@ def test_while_a_share_is_made(mortal: Deployment, server: Server, moment: Momen
     error = handle.exception(timeout=100)
     struck(mortal, figures)
     until(lambda: served(server, "docs"), "smbd")
-    listed = mortal.tool(server, "net", "-s", mortal.conf(server), "conf", "listshares").stdout.split()
-    path = Path(mortal.data, server.id, "new")
+    listed, stored = mortal.registry_of(server.uid), mortal.stored(server)
     if error is not None:
         assert error.reason in ("SAMBA_UNAVAILABLE", "NOT_CONFIRMED") and error.help
-        assert "new" not in listed and not path.exists()
+        assert "new" not in listed and stored == 1
         assert server.smb("ann", "new", "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
         return
-    assert "new" in listed and path.is_dir()
+    assert "new" in listed and stored == 2
     until(lambda: served(server, "new"), "the share")
     mortal.client.shares.delete(server.share("new"), delete_data=True).result(timeout=60)
 
@@ -111,4 +109,4 @@ def test_while_a_share_is_removed(mortal: Deployment, server: Server, moment: Mo
     struck(mortal, figures)
     until(lambda: served(server, "docs"), "smbd")
     assert server.smb("ann", "old", "ls").status == "NT_STATUS_BAD_NETWORK_NAME"
-    assert not Path(mortal.data, server.id, "old").exists()
+    assert mortal.stored(server) == 1
