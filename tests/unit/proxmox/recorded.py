@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
-_PLACE = Path(__file__).parents[2] / "data" / "pve-recorded"
+_PLACE = Path(__file__).parents[2] / "data" / "pve"
 
 
 @cache
