@@ -193,21 +193,21 @@ def list_owned(api: Api, node: str) -> dict[int, str]:
     return owned
 
 
-def read_config(api: Api, guest: Guest, *, current: bool = False) -> Config:
-    """As it will be at the next start, or with `current` as it is now; the two differ by what is `pending`. `NO_GUEST` if
-    there is none."""
-    path = (*guest.path, "config")
-    raw = api.call("GET", path, {"current": current or None}, subject=guest.subject, timeout=_READ_TIMEOUT)
+def read_config(api: Api, guest: Guest, *, next_start: bool = False) -> Config:
+    """As it is now, or as it will be when what is pending has been taken up: a running container still holds a volume whose
+    deletion is pending, and its key must not be given to another. `NO_GUEST` if there is none."""
+    params = {"current": not next_start}
+    raw = api.call("GET", (*guest.path, "config"), params, subject=guest.subject, timeout=_READ_TIMEOUT)
     notes, tags = str(raw.get("description", "")), _tags(raw)
     mounts = {key: Mount.parse(str(raw[key])) for key in sorted(raw) if re.fullmatch(r"rootfs|(mp|unused)\d+", key)}
     return Config(str(raw["digest"]), owner_of(tags, notes), tags, str(raw.get("hostname", "")), notes, mounts, raw)
 
 
-def find(api: Api, guest: Guest, *, current: bool = False) -> Config | None:
+def find(api: Api, guest: Guest) -> Config | None:
     """Its configuration, or None if there is no such container. A login whose rights come from a pool is refused what is
     in no pool, which a guest that is gone is: then the cluster is asked whether the id is free."""
     try:
-        return read_config(api, guest, current=current)
+        return read_config(api, guest)
     except PvesmbError as error:
         if kind_of(error) is Kind.NO_GUEST or (kind_of(error) is Kind.PRIVILEGE and is_free(api, guest.vmid)):
             return None

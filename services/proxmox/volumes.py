@@ -39,21 +39,18 @@ def add_volume(api: Api, guest: Guest, new: NewVolume) -> Mount:
 
 
 def _add(api: Api, guest: Guest, new: NewVolume | HostPath) -> Mount:
-
     def once() -> Mount:
-        config = read_config(api, guest, current=True)
+        config = read_config(api, guest)
         if found := mounted_at(config, new.mount):
             return found[1]
-        # One that waits to be taken out still has its place, and one that waits to be put in too.
-        used = config.mounts.keys() | read_config(api, guest).mounts.keys()
-        key = next((f"mp{n}" for n in range(_MOUNT_POINTS) if f"mp{n}" not in used), None)
+        key = next((f"mp{n}" for n in range(_MOUNT_POINTS) if f"mp{n}" not in config.mounts), None)
         if key is None:
             raise LimitReached(
-                f"{guest.subject} has {_MOUNT_POINTS} mount points, which is all that Proxmox VE gives",
-                help="Make another file server. Those of deleted shares are free when the container has stopped once.",
+                f"{guest.subject} has all the {_MOUNT_POINTS} mount points that a container can have",
+                help="Restart the container, so that it lets go of deleted shares, or use another file server.",
             )
         configure(api, guest, {key: new.text()}, digest=config.digest)
-        if found := mounted_at(read_config(api, guest, current=True), new.mount):
+        if found := mounted_at(read_config(api, guest), new.mount):
             return found[1]
         raise ProxmoxFailed(
             f"{guest.subject}: {new.mount} could not be mounted while it runs",
@@ -87,12 +84,12 @@ def detach_volume(api: Api, guest: Guest, mount: str) -> bool:
     one does not let go of it: then call again after."""
 
     def once() -> bool:
-        config = read_config(api, guest, current=True)
+        config = read_config(api, guest)
         found = mounted_at(config, mount)
         if found is None:
             return True
         configure(api, guest, {}, delete=[found[0]], digest=config.digest)
-        return mounted_at(read_config(api, guest, current=True), mount) is None
+        return mounted_at(read_config(api, guest), mount) is None
 
     return _despite_others(once)
 

@@ -15,7 +15,7 @@ from services.proxmox.failures import kind_of
 from services.proxmox.logins import Password
 from services.proxmox.session import Endpoint, Session
 from services.proxmox.tasks import wait
-from tests.contract.proxmox.conftest import TEMPLATE
+from tests.contract.fake_node import TEMPLATE
 from tests.contract.proxmox.place import Place
 from tests.unit.proxmox.recorded import record
 from tests.unit.proxmox.test_failures import mapped
