@@ -1,63 +1,38 @@
-"""A stand-in node for tests, in a network namespace of this process: real containers, and a token of least privilege.
-
-The test process moves into the namespace, once and for good, so that it reaches the node and the guests; it does so before
-it starts threads that have to be there too.
-"""
+"""A stand-in node for a test module, with real containers and a token of least privilege."""
 
 from __future__ import annotations
 
-import os
+import itertools
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from packaging.stack import netns
 from packaging.stack.node import CLONE, LocalNode, open_network
+from tests.e2e import namespace
 
-
-def own_namespace() -> str:
-    """The namespace of this test process, made and entered at the first call."""
-    name = f"pvesmb-test-{os.getpid()}"
-    if not Path(f"/run/netns/{name}").exists():
-        # Its name goes with this process, however that ends.
-        _when_this_ends(["ip", "netns", "delete", name])
-        open_network(name)
-    if not netns.inside(name):
-        netns.enter(name)
-    return name
+#: The first is that of the e2e tests.
+_NUMBERS = itertools.count(1)
 
 
 @contextmanager
-def local_node(**more: object) -> Iterator[LocalNode]:
-    """A node that runs, in a directory of its own; nothing of it is left afterwards, nor when this process is killed."""
-    directory = Path(tempfile.mkdtemp(prefix="pvesmb-node-"))
+def local_node(grants: Mapping[str, str] | None = None) -> Iterator[LocalNode]:
+    """A node that runs, in a directory of its own and in the network namespace of the tests, into which this process moves;
+    nothing of it is left afterwards, nor when this process is killed."""
+    directory = Path(tempfile.mkdtemp(prefix="pvesmb-node-", dir="/var/tmp"))
     directory.chmod(0o711)
-    _when_this_ends([sys.executable, "-m", "tests.e2e.cleanup", str(directory)])
-    node = LocalNode(directory, own_namespace(), **more)  # type: ignore[arg-type]
-    try:
-        node.start()
-        yield node
-    finally:
-        node.stop()
-        node.clean()
-        shutil.rmtree(directory)
-
-
-def _when_this_ends(argv: list[str]) -> None:
-    """Runs a command when this process is no more: it holds the other end of a pipe."""
-    held = subprocess.Popen(
-        ["/bin/sh", "-c", 'cat > /dev/null; exec "$@"', "_", *argv],
-        cwd=CLONE,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    _HELD.append(held)
-
-
-_HELD: list[subprocess.Popen[bytes]] = []
+    cleaner = [sys.executable, "-m", "tests.e2e.cleanup", str(directory)]
+    with subprocess.Popen(cleaner, cwd=CLONE, stdin=subprocess.PIPE, start_new_session=True):
+        home = namespace.enter()
+        node = LocalNode(directory, home.name, number=next(_NUMBERS), grants=grants or {})
+        open_network(home.name, node.number)
+        try:
+            node.start()
+            yield node
+        finally:
+            node.stop()
+            node.clean()
+            shutil.rmtree(directory)

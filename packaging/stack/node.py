@@ -23,14 +23,12 @@ from services.core.errors import PvesmbError
 from services.proxmox.logins import Password
 from services.proxmox.session import Api, Endpoint, Session
 
-NODE, BRIDGE, POOL, USER, TOKEN = "pve1", "vmbr0", "smbgw", "smbgw@pve", "gw"
+NODE, POOL, USER, TOKEN = "pve1", "smbgw", "smbgw@pve", "gw"
 #: Root disks, and everything else: volumes of shares, templates.
 ROOTS, STORE = "fast", "local"
-NETWORK = ipaddress.IPv4Interface("10.98.0.1/24")
-NETWORK6 = ipaddress.IPv6Interface("fd98::1/64")
-#: Guests with DHCP get these; below is room for static addresses.
-DHCP = (NETWORK.network[100], NETWORK.network[250])
+#: The first node's port and network.
 PORT = 8006
+NETWORK = ipaddress.IPv4Interface("10.98.0.1/24")
 CLONE = Path(__file__).resolve().parent.parent.parent
 _READY_SECONDS = 30.0
 
@@ -42,31 +40,55 @@ GUEST_PRIVILEGES = (
 STORE_PRIVILEGES = "Datastore.AllocateSpace,Datastore.Audit,Datastore.AllocateTemplate"
 
 
-def open_network(namespace: str) -> bool:
-    """Makes the namespace and its bridge, if they are not there; whether the namespace was made."""
+def open_network(namespace: str, number: int = 0) -> bool:
+    """Makes the namespace and the bridge of a node, if they are not there; whether the namespace was made."""
     made = netns.ensure(namespace)
-    if subprocess.run(["ip", "-n", namespace, "link", "show", BRIDGE], capture_output=True, check=False).returncode != 0:
+    network, network6, bridge = _network(number), _network6(number), f"vmbr{number}"
+    if subprocess.run(["ip", "-n", namespace, "link", "show", bridge], capture_output=True, check=False).returncode != 0:
         options = ["type", "bridge", "forward_delay", "0", "mcast_snooping", "0"]
         for command in (
-            ["link", "add", BRIDGE, *options],
-            ["address", "add", str(NETWORK), "dev", BRIDGE],
-            ["address", "add", str(NETWORK6), "dev", BRIDGE, "nodad"],
-            ["link", "set", BRIDGE, "up"],
+            ["link", "add", bridge, *options],
+            ["address", "add", str(network), "dev", bridge],
+            ["address", "add", str(network6), "dev", bridge, "nodad"],
+            ["link", "set", bridge, "up"],
         ):
             subprocess.run(["ip", "-n", namespace, *command], check=True)
     return made
 
 
+def _network(number: int) -> ipaddress.IPv4Interface:
+    """With the bridge's own address."""
+    return ipaddress.IPv4Interface(f"{NETWORK.ip + 256 * number}/{NETWORK.network.prefixlen}")
+
+
+def _network6(number: int) -> ipaddress.IPv6Interface:
+    return ipaddress.IPv6Interface(f"fd98:{number:x}::1/64")
+
+
 @dataclass(frozen=True)
 class LocalNode:
-    """One node. `directory` holds all of it, and lets others pass; `fast_bytes` is the size of the file system of root
-    disks, where the directory is not on btrfs itself."""
+    """One node. `directory` holds all of it, and lets others pass; `number` tells nodes apart that are in one namespace;
+    `fast_bytes` is the size of the file system of root disks, where the directory is not on btrfs itself."""
 
     directory: Path
     namespace: str
+    number: int = 0
     fast_bytes: int = 20 << 30
     grants: Mapping[str, str] = field(default_factory=dict)
     _services: list[Service] = field(default_factory=list)
+
+    @property
+    def bridge(self) -> str:
+        return f"vmbr{self.number}"
+
+    @property
+    def port(self) -> int:
+        return PORT + self.number
+
+    @property
+    def network(self) -> ipaddress.IPv4Network:
+        """Of its bridge. Guests with DHCP get addresses from the hundredth on."""
+        return _network(self.number).network
 
     @property
     def state(self) -> Path:
@@ -91,14 +113,14 @@ class LocalNode:
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint("127.0.0.1", PORT, ca_file=str(self.ca_file))
+        return Endpoint("127.0.0.1", self.port, ca_file=str(self.ca_file))
 
     def settings(self) -> dict[str, object]:
         """What the configuration of lxc mode says of this node; a password login comes on top of it."""
         return {
-            "url": f"https://127.0.0.1:{PORT}", "ca_file": str(self.ca_file), "node": NODE,
+            "url": f"https://127.0.0.1:{self.port}", "ca_file": str(self.ca_file), "node": NODE,
             "token": f"{USER}!{TOKEN}", "token_file": str(self.token_file), "pool": POOL,
-            "storage": ROOTS, "volume_storage": STORE, "template_storage": STORE, "bridge": BRIDGE,
+            "storage": ROOTS, "volume_storage": STORE, "template_storage": STORE, "bridge": self.bridge,
         }  # fmt: skip
 
     def root(self) -> Session:
@@ -155,7 +177,7 @@ class LocalNode:
             STORE: {"path": str(self.directory / STORE)},
         }
         lines = [
-            f"node = {json.dumps(NODE)}", f"port = {PORT}", f"state_dir = {json.dumps(str(self.state))}",
+            f"node = {json.dumps(NODE)}", f"port = {self.port}", f"state_dir = {json.dumps(str(self.state))}",
             f"root_password_file = {json.dumps(str(self.password_file))}",
             f"network_namespace = {json.dumps(f'/run/netns/{self.namespace}')}",
         ]  # fmt: skip
@@ -166,11 +188,12 @@ class LocalNode:
             write_secret(self.password_file, secrets.token_urlsafe(16))
 
     def _dhcp(self) -> Sequence[str]:
+        first, last, network6 = self.network[100], self.network[250], _network6(self.number).network
         return [
             "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file=", "--port=0",
-            f"--interface={BRIDGE}", "--bind-interfaces", "--except-interface=lo", "--no-ping", "--dhcp-authoritative",
-            f"--dhcp-leasefile={self.directory}/dhcp.leases", f"--dhcp-range={DHCP[0]},{DHCP[1]},12h", "--enable-ra",
-            f"--dhcp-range={NETWORK6.network.network_address},ra-stateless,64,12h",
+            f"--interface={self.bridge}", "--bind-interfaces", "--except-interface=lo", "--no-ping", "--dhcp-authoritative",
+            f"--dhcp-leasefile={self.directory}/dhcp.leases", f"--dhcp-range={first},{last},12h", "--enable-ra",
+            f"--dhcp-range={network6.network_address},ra-stateless,64,12h",
         ]  # fmt: skip
 
     def _service(self, name: str, argv: Sequence[str]) -> Service:

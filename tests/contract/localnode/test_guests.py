@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from packaging.stack.node import DHCP, LocalNode
+from packaging.stack.node import LocalNode
 from services.core.errors import PvesmbError
 from services.proxmox.failures import Kind, kind_of
 from services.proxmox.session import Session
@@ -38,6 +38,12 @@ class Guests:
     api: Session
     _ids: count[int] = field(default_factory=lambda: count(100))
 
+    def address(self, vmid: int) -> str:
+        return str(self.node.network[vmid - 98])
+
+    def nic(self, vmid: int) -> str:
+        return f"name=eth0,bridge={self.node.bridge},ip={self.address(vmid)}/24"
+
     def task(self, method: str, *path: str | int, **params: Any) -> None:
         """A call that starts a task, waited for."""
         wait(self.api, Upid.parse(self.call(method, *path, **params)), timeout=60)
@@ -49,7 +55,7 @@ class Guests:
     def made(self, **more: Any) -> int:
         """One that was started."""
         vmid = next(self._ids)
-        given = {"rootfs": "fast:0.0625", "unprivileged": 1, "memory": 64, "net0": nic(vmid), "ostemplate": TEMPLATE}
+        given = {"rootfs": "fast:0.0625", "unprivileged": 1, "memory": 64, "net0": self.nic(vmid), "ostemplate": TEMPLATE}
         self.task("POST", vmid=vmid, **(given | more))
         self.task("POST", vmid, "status", "start")
         return vmid
@@ -80,11 +86,6 @@ class Guests:
         return sorted(each.name for each in self.node.directory.glob(f"*/images/{vmid}/*"))
 
 
-def nic(vmid: int, **more: str) -> str:
-    parts = {"name": "eth0", "bridge": "vmbr0", "ip": f"10.98.0.{vmid - 98}/24", **more}
-    return ",".join(f"{key}={value}" for key, value in parts.items())
-
-
 def opened(node: LocalNode) -> Guests:
     cache = node.directory / "local" / "template" / "cache"
     cache.mkdir(parents=True)
@@ -108,7 +109,7 @@ def test_a_container_is_what_it_was_asked_to_be(guests: Guests) -> None:
     assert (inside / "root/.ssh/authorized_keys").read_text() == "ssh-ed25519 AAAA x\n"
     assert (inside / "root/was-set").read_text() == "root:secret1\n"
     assert inside.parent.stat().st_uid == 100000
-    address = f"10.98.0.{vmid - 98}"
+    address = guests.address(vmid)
     until(lambda: address in guests.addresses(vmid), "an address")
     with pytest.raises(ConnectionRefusedError):  # by the container's own kernel side: packets go there and back
         socket.create_connection((address, 445), timeout=10)
@@ -174,33 +175,40 @@ def test_a_volume_that_is_too_small_for_its_file_system_is_refused(guests: Guest
 
 
 def test_addresses_by_dhcp_and_by_router(guests: Guests) -> None:
-    vmid = guests.made(net0="name=eth0,bridge=vmbr0,ip=dhcp,ip6=auto,firewall=1")
+    vmid = guests.made(net0=f"name=eth0,bridge={guests.node.bridge},ip=dhcp,ip6=auto,firewall=1")
     assert "firewall=1" in guests.config(vmid)["net0"]
-    pool = {str(DHCP[0] + n) for n in range(int(DHCP[1]) - int(DHCP[0]))}
-    until(lambda: guests.addresses(vmid) & pool, "an address by DHCP")
-    until(lambda: any(each.startswith("fd98::") for each in guests.addresses(vmid)), "an address by router advertisement")
+    leased = {str(guests.node.network[n]) for n in range(100, 251)}
+    until(lambda: guests.addresses(vmid) & leased, "an address by DHCP")
+    until(lambda: any(each.startswith("fd98:") for each in guests.addresses(vmid)), "an address by router advertisement")
 
 
 def test_a_tagged_interface_is_on_a_network_of_its_own(guests: Guests) -> None:
-    vmid = guests.made(net0="name=eth0,bridge=vmbr0,ip=10.99.0.7/24,ip6=fd99::7/64,tag=7")
+    vmid = guests.made(net0=f"name=eth0,bridge={guests.node.bridge},ip=10.99.0.7/24,ip6=fd99::7/64,tag=7")
     show = ["ip", "-n", guests.node.namespace, "-o", "link", "show", "master"]
-    assert f"veth{vmid}i0" in subprocess.run([*show, "vmbr0v7"], capture_output=True, text=True, check=True).stdout
-    assert f"veth{vmid}i0" not in subprocess.run([*show, "vmbr0"], capture_output=True, text=True, check=True).stdout
+    assert (
+        f"veth{vmid}i0"
+        in subprocess.run([*show, f"{guests.node.bridge}v7"], capture_output=True, text=True, check=True).stdout
+    )
+    assert (
+        f"veth{vmid}i0"
+        not in subprocess.run([*show, guests.node.bridge], capture_output=True, text=True, check=True).stdout
+    )
     until(lambda: {"10.99.0.7", "fd99::7"} <= guests.addresses(vmid), "both addresses")
 
 
 def test_a_running_one_takes_another_address_at_once_and_a_resolver_at_its_next_start(guests: Guests) -> None:
     vmid = guests.made()
     net0 = guests.config(vmid)["net0"]
-    until(lambda: f"10.98.0.{vmid - 98}" in guests.addresses(vmid), "the first address")
-    guests.call("PUT", vmid, "config", net0=net0.replace(f".{vmid - 98}/24", ".90/24"), nameserver="10.98.0.9")
-    assert {"10.98.0.90"} == {each for each in guests.addresses(vmid) if "." in each}
+    until(lambda: guests.address(vmid) in guests.addresses(vmid), "the first address")
+    other = str(guests.node.network[90])
+    guests.call("PUT", vmid, "config", net0=net0.replace(guests.address(vmid), other), nameserver="10.98.0.9")
+    assert {other} == {each for each in guests.addresses(vmid) if "." in each}
     assert guests.pending(vmid) == {"nameserver": "10.98.0.9"}
     assert not (guests.root(vmid) / "etc/resolv.conf").exists()
     guests.task("POST", vmid, "status", "stop")
     guests.task("POST", vmid, "status", "start")
     assert (guests.root(vmid) / "etc/resolv.conf").read_text() == "nameserver 10.98.0.9\n"
-    until(lambda: "10.98.0.90" in guests.addresses(vmid), "the other address again")
+    until(lambda: other in guests.addresses(vmid), "the other address again")
 
 
 @pytest.mark.parametrize("storage", ["fast", "local"])
