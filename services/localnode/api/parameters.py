@@ -112,6 +112,8 @@ UPLOAD: Table = {
 }
 CONTENT: Table = {"content": TEXT, "vmid": Param("integer")}
 STORAGES: Table = {"content": TEXT, "enabled": FLAG, "format": FLAG, "storage": TEXT, "target": TEXT}
+#: The bridges are all of its networks that this node tells.
+NETWORKS: Table = {"type": Param(choices=("any_bridge", "bridge", "any_local_bridge", "include_sdn"))}
 CHANGE_STORAGE: Table = {"content": TEXT, "digest": DIGEST, "disable": FLAG}
 
 NEXTID: Table = {"vmid": Param("integer", minimum=formats.VMID_MIN, maximum=formats.VMID_MAX)}

@@ -33,6 +33,7 @@ TABLE: Sequence[Route[Node]] = (
     Route("GET", "/cluster/resources", p.RESOURCES, cluster.resources),
     Route("GET", "/nodes", p.NONE, cluster.nodes),
     Route("GET", f"{_N}/status", p.NONE, cluster.node_status),
+    Route("GET", f"{_N}/network", p.NETWORKS, cluster.bridges),
     Route("PUT", "/storage/{storage}", p.CHANGE_STORAGE, storage.change),
     Route("GET", f"{_N}/storage", p.STORAGES, storage.storages),
     Route("GET", f"{_ST}/status", p.NONE, storage.status),

@@ -151,6 +151,10 @@ class LxcContainers:
         for arguments in network.readdress(old, new):
             _run(["nsenter", f"--net=/proc/{pid}/ns/net", "--", "ip", *arguments])
 
+    def bridges(self) -> Sequence[str]:
+        links = json.loads(_run(self._ip("-json", "link", "show", "type", "bridge")) or "[]")
+        return sorted(link["ifname"] for link in links if link)
+
     def interfaces(self, vmid: int) -> Sequence[Interface] | None:
         pid = self._pid(vmid)
         if not pid:

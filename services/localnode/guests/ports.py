@@ -123,6 +123,10 @@ class Containers(Protocol):
         """None if it does not run."""
         ...
 
+    def bridges(self) -> Sequence[str]:
+        """The bridges that guests may be on."""
+        ...
+
     def interfaces(self, vmid: int) -> Sequence[Interface] | None:
         """None if it does not run."""
         ...

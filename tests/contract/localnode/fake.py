@@ -61,6 +61,9 @@ class FakeContainers:
     def usage(self, vmid: int) -> Usage | None:
         return Usage(pid=238, memory_bytes=11317248, uptime_seconds=5) if vmid in self.started else None
 
+    def bridges(self) -> Sequence[str]:
+        return ["vmbr0", "vmbr1"]
+
     def interfaces(self, vmid: int) -> Sequence[Interface] | None:
         if vmid not in self.started:
             return None
