@@ -191,7 +191,7 @@ def least(lab: Lab) -> Client:
 
 
 def test_bridges_are_told_to_who_may_use_them(lab: Lab) -> None:
-    token = lab.token("gw@pve", "t", privsep=0)
+    token = lab.token("gw@pve", "gw", privsep=0)
     assert token.must("GET", "/nodes/pve1/network", type="any_bridge") == []
     lab.root().must("PUT", "/access/acl", path="/sdn/zones/localnetwork/vmbr1", users="gw@pve", roles="PVESDNUser")
     [bridge] = token.must("GET", "/nodes/pve1/network", type="any_bridge")
