@@ -13,6 +13,7 @@ from services.core.errors import (
     FeatureNotAvailable,
     HostUnreachable,
     LimitReached,
+    PathUnsuitable,
     PreconditionFailed,
     ProxmoxDenied,
     ResourceBusy,
@@ -153,6 +154,23 @@ def test_a_deleted_shares_volume_is_destroyed_when_the_container_lets_go(running
     restart(running)
     assert list(mounts(running)) == ["mp1"] and running.ct.status == "running"
     assert "volume-doomed" not in running.kinds()
+
+
+def test_its_files_go_at_once(running: Bench) -> None:
+    gone = share(running.server, "gone")
+    running.add(gone)
+    running.host.returncode = 1
+    assert isinstance(running.drop(gone, delete_data=True).error, PathUnsuitable), "they are there still"
+    running.host.returncode = 0
+    assert running.drop(gone, delete_data=True).error is None
+    assert running.host.commands[-1] == ["find", gone.assigned["path"], "-xdev", "-mindepth", "1", "-delete"]
+
+
+def test_files_that_shall_be_kept_stay(running: Bench) -> None:
+    kept = share(running.server, "kept")
+    running.add(kept)
+    running.drop(kept)
+    assert not running.host.commands
 
 
 def test_a_held_mount_point_is_given_to_nobody_else(running: Bench) -> None:
