@@ -194,8 +194,9 @@ def list_owned(api: Api, node: str) -> dict[int, str]:
 
 
 def read_config(api: Api, guest: Guest) -> Config:
-    """`NO_GUEST` if there is none."""
-    raw = api.call("GET", (*guest.path, "config"), subject=guest.subject, timeout=_READ_TIMEOUT)
+    """What it has now; `NO_GUEST` if there is none. Without `current`, Proxmox VE would leave out what is only about to go,
+    such as a volume that a running container still holds."""
+    raw = api.call("GET", (*guest.path, "config"), {"current": True}, subject=guest.subject, timeout=_READ_TIMEOUT)
     notes, tags = str(raw.get("description", "")), _tags(raw)
     mounts = {key: Mount.parse(str(raw[key])) for key in sorted(raw) if re.fullmatch(r"rootfs|(mp|unused)\d+", key)}
     return Config(str(raw["digest"]), owner_of(tags, notes), tags, str(raw.get("hostname", "")), notes, mounts, raw)

@@ -10,12 +10,20 @@ from collections.abc import Iterator
 import pytest
 from fakepve import FakePve
 
-from services.proxmox.logins import Token
+from packaging.stack.node import NODE, POOL, ROOTS, STORE, USER, LocalNode
+from packaging.stack.node import TOKEN as TOKEN_NAME
+from services.core.errors import PvesmbError
+from services.proxmox.containers import Guest, configure, destroy, list_containers
+from services.proxmox.failures import Kind, kind_of
+from services.proxmox.logins import Password, Token
 from services.proxmox.preflight import Needs
 from services.proxmox.session import Endpoint, Session
+from services.proxmox.tasks import wait
 from tests.contract.proxmox.place import Place
+from tests.local_node import local_node
+from tests.tiny import tiny_template
 
-LIVE = ["fake_node"]
+LIVE = ["fake_node", "btrfs_node", "directory_node"]
 TOKEN = Token("smbgw@pve", "gw", "11111111-2222-3333-4444-555555555555")
 TEMPLATE = "local:vztmpl/debian-12-smb_1_amd64.tar.zst"
 
@@ -62,8 +70,48 @@ def session(fake: FakePve, fakepve_cafile: str, sessions: list[Session]) -> Sess
 
 
 @pytest.fixture
-def fake_node(session: Session) -> Place:
-    return Place(session, "pve1", "local-lvm", "local", TEMPLATE, "vmbr0", "smbgw")
+def fake_root(fake: FakePve, fakepve_cafile: str, sessions: list[Session]) -> Session:
+    sessions.append(Session(Endpoint("127.0.0.1", fake.port, ca_file=fakepve_cafile), Password("root@pam", "secret")))
+    return sessions[-1]
+
+
+@pytest.fixture
+def fake_node(session: Session, fake_root: Session) -> Place:
+    return Place(session, "pve1", "local-lvm", "local", TEMPLATE, "vmbr0", "smbgw", fake_root)
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Iterator[LocalNode]:
+    """One localnode for all, with real containers."""
+    with local_node() as node:
+        cache = node.directory / "local" / "template" / "cache"
+        cache.mkdir(parents=True)
+        tiny_template(cache / "tiny.tar.gz")
+        yield node
+
+
+@pytest.fixture
+def btrfs_node(stand_in: LocalNode, sessions: list[Session]) -> Iterator[Place]:
+    yield from stand_in_place(stand_in, ROOTS, sessions)
+
+
+@pytest.fixture
+def directory_node(stand_in: LocalNode, sessions: list[Session]) -> Iterator[Place]:
+    yield from stand_in_place(stand_in, STORE, sessions)
+
+
+def stand_in_place(node: LocalNode, storage: str, sessions: list[Session]) -> Iterator[Place]:
+    """Without guests, before and after; but for those that a test has locked, which only the node itself could unlock."""
+    root, token = node.root(), Token(USER, TOKEN_NAME, node.token_file.read_text().strip())
+    sessions += [Session(node.endpoint, token), root]
+    template = f"{STORE}:vztmpl/tiny.tar.gz"
+    yield Place(sessions[-2], NODE, storage, STORE, template, node.bridge, POOL, root)
+    for left in list_containers(root, NODE):
+        try:
+            configure(root, Guest(NODE, left.vmid), {}, delete=["protection"])
+            wait(root, destroy(root, Guest(NODE, left.vmid)), timeout=60)
+        except PvesmbError as error:
+            assert kind_of(error) is Kind.LOCKED
 
 
 @pytest.fixture(params=LIVE)
