@@ -29,14 +29,21 @@ _RACES = 50
 
 class ContainerStep:
     """The container exists, is ours, and has the options that the file server wants. `template` chooses what it is made
-    from, as a volume id; `key` gives the SSH key that may log in, as a line."""
+    from, as a volume id; `key` gives the SSH key that may log in, as a line; `lost_seconds` is how long a call whose answer
+    was lost has to show what it has done."""
 
     name = "container"
     server_only = True
 
     def __init__(
-        self, settings: LxcSettings, api: Api, template: Callable[[Server], str], key: Callable[[str], str]
+        self,
+        settings: LxcSettings,
+        api: Api,
+        template: Callable[[Server], str],
+        key: Callable[[str], str],
+        lost_seconds: float = LOST_SECONDS,
     ) -> None:
+        self._lost_seconds = lost_seconds
         self._settings = settings
         self._api = api
         self._template = template
@@ -51,7 +58,7 @@ class ContainerStep:
         config = self.look(work, found)
         if config is not None and config.owner == uid:
             self._note_made(work, found.guest)
-            self._adapt(work, found.guest, config)
+            self._adapt(work, found.guest)
         elif found.made:
             raise gone(found.guest, config)
         else:
@@ -63,7 +70,7 @@ class ContainerStep:
         never made is not there either if a guest has the id that a pool's login may not see."""
         try:
             if not found.made:
-                self._await_tasks(work, found.guest)
+                self._await_tasks(found.guest, there=True)
             return containers.find(self._api, found.guest)
         except PvesmbError as error:
             if found.made or kind_of(error) is not Kind.PRIVILEGE or not self._sees_own():
@@ -78,7 +85,7 @@ class ContainerStep:
     def _create(self, work: Work) -> None:
         server, placement = work.server, deployment(work.server.spec).placement
         node, template = self._settings.node_of(server.spec), self._template(server)
-        self.check_room(server)
+        self.check_room(server, None)
         for _ in range(_RACES):
             guest = Guest(node, self._claim_id(work, node, template, placement.vmid))
             try:
@@ -117,14 +124,14 @@ class ContainerStep:
         except PvesmbError as error:
             if not (may_have_happened(error) or kind_of(error) is Kind.TASK_LOST):
                 raise
-            self._await_tasks(work, guest)
-            config = containers.find(self._api, guest)
+            config = self.look(work, Known(guest, made=False))
             if config is None or config.owner != work.server.uid:
                 raise
 
-    def _await_tasks(self, work: Work, guest: Guest) -> None:
-        """Until no task of ours works on this id any more, however they end, and something is there or time is over."""
-        end, pause = time.monotonic() + LOST_SECONDS, 0.1
+    def _await_tasks(self, guest: Guest, *, there: bool) -> None:
+        """Until no task of ours works on this id any more, however they end, and something is `there`, or nothing is any
+        more, or time is over."""
+        end, pause = time.monotonic() + self._lost_seconds, 0.1
         while True:
             for upid in tasks.active(self._api, guest.node, guest.vmid):
                 try:
@@ -133,7 +140,7 @@ class ContainerStep:
                     if may_have_happened(error):
                         raise
             config = containers.find(self._api, guest)
-            if (config is not None and config.lock != "create") or time.monotonic() > end:
+            if there == (config is not None and config.lock != "create") or time.monotonic() > end:
                 return
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
@@ -141,23 +148,33 @@ class ContainerStep:
     def _note_made(self, work: Work, guest: Guest) -> None:
         work.claims.put(Claim("container", str(guest.vmid), work.server.uid))
 
-    def check_room(self, server: Server) -> None:
+    def check_room(self, server: Server, now: Config | None) -> None:
         """Refuses what the node could never run, as far as the token may know its size: Proxmox VE makes such a container,
-        which then does not start, or takes memory from everybody."""
+        which then does not start, or takes memory from everybody. `now` is the container as it is, if there is one: what it
+        has already is not weighed again."""
         new = self._settings.container(server, "", "")
-        size = nodes.size(self._api, self._settings.node_of(server.spec))
-        if size is not None and (new.cores > size.cores or new.memory_mib > size.memory_mib):
-            raise PreconditionFailed(
-                f"the node has {size.cores} cores and {size.memory_mib} MiB of memory; "
-                f"wanted are {new.cores} and {new.memory_mib}",
-                help="Ask for less, or choose a larger node.",
-            )
-        require_space(self._api, self._settings, server, new.rootfs.storage, new.rootfs.size_bytes)
+        had = (int(now.raw.get("cores") or 0), int(now.raw.get("memory") or 0)) if now is not None else (0, 0)
+        if new.cores > had[0] or new.memory_mib > had[1]:
+            size = nodes.size(self._api, self._settings.node_of(server.spec))
+            if size is not None and (new.cores > size.cores or new.memory_mib > size.memory_mib):
+                raise PreconditionFailed(
+                    f"the node has {size.cores} cores and {size.memory_mib} MiB of memory; "
+                    f"wanted are {new.cores} and {new.memory_mib}",
+                    help="Ask for less, or choose a larger node.",
+                )
+        wanted, have = new.rootfs.size_bytes, now.mounts["rootfs"] if now is not None else None
+        if have is None:
+            require_space(self._api, self._settings, server, new.rootfs.storage, wanted)
+        elif deployment(server.spec).placement.system_disk_bytes > have.size_bytes:
+            storage = have.volume.partition(":")[0]
+            require_space(self._api, self._settings, server, storage, wanted - have.size_bytes)
 
     # What it is like
 
-    def _adapt(self, work: Work, guest: Guest, config: Config) -> None:
+    def _adapt(self, work: Work, guest: Guest) -> None:
+        config = self.planned(guest)
         changes, delete = self.differences(work.server, config)
+        self.check_room(work.server, config)
         if changes or delete:
             containers.configure(self._api, guest, changes, delete=delete, digest=config.digest)
             if waiting := containers.pending(self._api, guest) & {*changes, *delete}:
@@ -166,8 +183,12 @@ class ContainerStep:
         if wanted and (upid := grow_root(self._api, guest, wanted)) is not None:
             tasks.wait(self._api, upid, timeout=CREATE_TIMEOUT, cancelled=work.cancelled)
 
+    def planned(self, guest: Guest) -> Config:
+        """Its options with those that wait for its next start, which need not be set again."""
+        return containers.read_config(self._api, guest, next_start=True)
+
     def differences(self, server: Server, config: Config) -> tuple[dict[str, Value], list[str]]:
-        """What has to be set, and what taken out, so that the options are as the file server wants them."""
+        """What has to be set, and what taken out, so that its `planned` options are as the file server wants them."""
         new = self._settings.container(server, "", "")
         changes: dict[str, Value] = {}
         delete = []
@@ -202,7 +223,7 @@ class ContainerStep:
         except PvesmbError as error:
             if not (may_have_happened(error) or kind_of(error) in (Kind.TASK_LOST, Kind.NO_GUEST)):
                 raise
-            self._await_tasks(work, guest)
+            self._await_tasks(guest, there=False)
         left = containers.find(self._api, guest)
         if left is not None and left.owner == work.server.uid:
             raise ProxmoxFailed(f"{guest.subject} was to be destroyed and is still there")

@@ -6,7 +6,8 @@
 | `container` | the guest id | that it was made: from now on it is never made anew |
 | `host-key` | uid of the file server | `key`: the SSH host key seen at first contact |
 | `endpoint` | uid of the file server | `addresses`: where clients reach it |
-| `volume` | guest id and mount point | of a share: its volume |
+| `volume` | guest id and mount point | of a share: its volume, claimed before it is made |
+| `volume-made` | guest id and mount point | of a share: that it was made: from now on it is never made anew |
 | `volume-kept` | guest id and volume | of a file server: a share's volume that outlived its share |
 | `volume-doomed` | guest id and volume | of a file server: one that is destroyed as soon as the container lets go of it |
 """

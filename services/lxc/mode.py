@@ -20,7 +20,7 @@ from services.lxc.container_step import ContainerStep, gone
 from services.lxc.known import addresses, known, note_addresses
 from services.lxc.settings import LAYOUT, SHARES_ROOT, LxcSettings, deployment, new_share_path
 from services.lxc.steps import AddressStep, Inside, PrepareStep, ProcessStep, StartStep
-from services.lxc.volume_step import VolumeStep, kept_volumes
+from services.lxc.volume_step import NEEDS_ROOT, VolumeStep, kept_volumes
 from services.proxmox import containers
 from services.proxmox.preflight import preflight
 from services.proxmox.session import Api
@@ -122,7 +122,7 @@ class LxcMode:
         if container is None or container.owner != work.server.uid:
             return [Drift(name, gone(found.guest, container).message)]
         drifts = self._volumes.drifts(work, container)
-        changes, delete = self._container.differences(work.server, container)
+        changes, delete = self._container.differences(work.server, self._container.planned(found.guest))
         drifts += [Drift(name, f"option {option} of the container was changed") for option in (*changes, *delete)]
         if not containers.read_status(self._api, found.guest).running:
             return [*drifts, Drift(name, f"{found.guest.subject} does not run")]
@@ -159,11 +159,12 @@ class LxcMode:
         if removes:
             return [f"{found.guest.subject} is destroyed with its volumes"] if found is not None else []
         if there and found is not None:
-            container = containers.read_config(self._api, found.guest)
-            changes, delete = self._container.differences(work.server, container)
+            planned = self._container.planned(found.guest)
+            self._container.check_room(work.server, planned)
+            changes, delete = self._container.differences(work.server, planned)
             said = [f"{option} becomes {value}" for option, value in changes.items()]
             return [f"{found.guest.subject}: {each}" for each in (*said, *(f"{option} is unset" for option in delete))]
-        self._container.check_room(work.server)
+        self._container.check_room(work.server, None)
         node = self._settings.node_of(work.server.spec)
         asked = {**self._settings.container(work.server, "(template)", "").params()}
         told = [f"{name}={value}" for name, value in asked.items() if value is not None and name != "description"]
@@ -224,11 +225,7 @@ class LxcMode:
 
     def _check_host_path(self, path: str) -> None:
         if self._root is None:
-            raise FeatureNotAvailable.of(
-                "host_path",
-                "needs a password login of root@pam in the backend's configuration: "
-                "Proxmox VE lets no API token bring a directory of the node into a container",
-            )
+            raise FeatureNotAvailable.of("host_path", NEEDS_ROOT)
         roots = self._settings.host_path_roots
         if not any(posixpath.commonpath([root, path]) == root and path != root for root in roots):
             message = f"{path} is not below {' or '.join(roots) or 'any host_path_roots'}"

@@ -26,6 +26,8 @@ INSTALL_SECONDS = 900.0
 PACKAGES = ("samba", "samba-vfs-modules", "python3-samba", "libnss-extrausers", "attr")
 #: What smbd was started with: kept in memory, written at each start.
 RUNNING_CONF = f"{LAYOUT.pid_dir}/pvesmb-running.conf"
+#: Keeps packages from starting what they bring while they are installed.
+_POLICY = "/usr/sbin/policy-rc.d"
 DROP_IN = "/etc/systemd/system/smbd.service.d/pvesmb.conf"
 #: Our template has it; a container made from another gets it.
 _DROP_IN = (Path(__file__).parent / "template" / "root" / DROP_IN.lstrip("/")).read_bytes()
@@ -62,17 +64,18 @@ class AddressStep:
     name = "address"
     server_only = True
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, seconds: float = ADDRESS_SECONDS) -> None:
         self._api = api
+        self._seconds = seconds
 
     def ensure(self, work: Work) -> None:
         guest = guest_of(work.claims, work.server.uid)
-        for _ in pauses(work, ADDRESS_SECONDS):
+        for _ in pauses(work, self._seconds):
             if seen := self.look(work, guest):
                 note_addresses(work.claims, work.server.uid, seen)
                 return
         raise HostUnreachable(
-            f"{guest.subject} has not got its address within {ADDRESS_SECONDS:.0f} s",
+            f"{guest.subject} has not got its address within {self._seconds:.0f} s",
             help="See whether a DHCP server answers on its bridge and VLAN, or give it a fixed network.ipv4_address.",
         )
 
@@ -98,19 +101,21 @@ class PrepareStep:
     name = "prepare"
     server_only = True
 
-    def __init__(self, host: Callable[[Work], Host]) -> None:
+    def __init__(self, host: Callable[[Work], Host], seconds: float = LOGIN_SECONDS) -> None:
         self._host = host
+        self._seconds = seconds
 
     def ensure(self, work: Work) -> None:
         host = self._wait(work)
-        if _run(host, "dpkg", "--status", *PACKAGES).returncode:
+        # An installation that was interrupted has left its guard behind.
+        if _run(host, "dpkg", "--status", *PACKAGES).returncode or _read(host, _POLICY) is not None:
             self._install(work, host)
         if b"extrausers" not in (text := host.read_file(NSSWITCH)):
             host.write_file(NSSWITCH, _with_extrausers(text), 0o644)
 
     def _wait(self, work: Work) -> Host:
         trouble: PvesmbError | None = None
-        for _ in pauses(work, LOGIN_SECONDS):
+        for _ in pauses(work, self._seconds):
             try:
                 host = self._host(work)
                 _run(host, "true")
@@ -123,12 +128,13 @@ class PrepareStep:
     def _install(self, work: Work, host: Host) -> None:
         """From Debian's mirrors, as the container is configured to reach them."""
         work.note("the template has no Samba: it was installed, which takes a minute; BuildTemplate makes one that has")
-        apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120")
+        apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120")
+        install = (*apt, "install", "--no-install-recommends", *PACKAGES)
         # The package would start smbd with a configuration that is not ours.
-        host.write_file("/usr/sbin/policy-rc.d", b"#!/bin/sh\nexit 101\n", 0o755)
+        host.write_file(_POLICY, b"#!/bin/sh\nexit 101\n", 0o755)
         try:
-            for words in (["update"], ["install", "--no-install-recommends", *PACKAGES]):
-                done = _run(host, *apt, *words, timeout=INSTALL_SECONDS)
+            for argv in (("dpkg", "--configure", "-a"), (*apt, "update"), install):
+                done = _run(host, "env", "DEBIAN_FRONTEND=noninteractive", *argv, timeout=INSTALL_SECONDS)
                 if done.returncode:
                     told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
                     raise HostNotPrepared(
@@ -136,10 +142,10 @@ class PrepareStep:
                         help="Give the container a way to Debian's packages, or use a template made by BuildTemplate.",
                         metadata={"log": "\n".join(told)},
                     )
+            for words in (("mask", "nmbd", "winbind", "samba-ad-dc"), ("disable", "smbd")):
+                _run(host, "systemctl", *words)
         finally:
-            host.remove("/usr/sbin/policy-rc.d")
-        for argv in (("systemctl", "mask", "nmbd", "winbind", "samba-ad-dc"), ("systemctl", "disable", "smbd")):
-            _run(host, *argv)
+            host.remove(_POLICY)
 
     def remove(self, work: Work) -> None:
         """Nothing: what is installed goes with the container."""

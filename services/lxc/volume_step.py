@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from services.core.domain.names import Kind
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource
 from services.core.domain.share import HostPathStorage, ShareSpec, VolumeStorage
-from services.core.errors import PvesmbError
+from services.core.errors import FeatureNotAvailable, PreconditionFailed, PvesmbError
 from services.core.steps import Change, Claim, Claims, Drift, Work
 from services.lxc.container_step import require_space
 from services.lxc.known import guest_of
 from services.lxc.settings import LxcSettings
 from services.proxmox import tasks
-from services.proxmox.containers import Config, Guest, find, read_config
+from services.proxmox.containers import Config, Guest, configure, find, read_config
 from services.proxmox.mounts import HostPath, NewVolume
 from services.proxmox.session import Api
 from services.proxmox.volumes import (
@@ -28,6 +29,10 @@ from services.proxmox.volumes import (
 
 Share = Resource[ShareSpec]
 GROW_TIMEOUT = 600.0
+NEEDS_ROOT = (
+    "needs a password login of root@pam in the backend's configuration: "
+    "Proxmox VE lets no API token bring a directory of the node into a container"
+)
 
 
 class VolumeStep:
@@ -62,21 +67,39 @@ class VolumeStep:
 
     def _ensure(self, work: Work, guest: Guest, share: Share) -> None:
         path, storage = str(share.assigned["path"]), share.spec.storage
+        config = read_config(self._api, guest)
+        mounted = mounted_at(config, path)
         if isinstance(storage, HostPathStorage):
-            if self._root is not None:
-                add_host_path(self._root, guest, HostPath(storage.path, path))
+            if mounted is None:
+                self._bring_in(guest, config, HostPath(storage.path, path))
             return
         assert isinstance(storage, VolumeStorage)
-        where = storage.storage or self._settings.volume_storage
-        mounted = mounted_at(read_config(self._api, guest), path)
         if mounted is None:
-            work.claims.put(Claim("volume", _place(guest, path), share.uid))
-            require_space(self._api, self._settings, work.server, where, storage.size_bytes)
-            add_volume(self._api, guest, NewVolume(where, storage.size_bytes, path, storage.backup))
-        elif (more := storage.size_bytes - mounted[1].size_bytes) > 0:
-            require_space(self._api, self._settings, work.server, where, more)
+            self._make(work, guest, config, share, storage)
+        work.claims.put(Claim("volume-made", _place(guest, path), share.uid))
+        if mounted is not None and (more := storage.size_bytes - mounted[1].size_bytes) > 0:
+            require_space(self._api, self._settings, work.server, mounted[1].volume.partition(":")[0], more)
             if (upid := grow_volume(self._api, guest, path, storage.size_bytes)) is not None:
                 tasks.wait(self._api, upid, timeout=GROW_TIMEOUT, cancelled=work.cancelled)
+
+    def _make(self, work: Work, guest: Guest, config: Config, share: Share, storage: VolumeStorage) -> None:
+        """Never a second time: an empty volume in the place of one that is gone would look as if the files were lost."""
+        path, where = str(share.assigned["path"]), storage.storage or self._settings.volume_storage
+        if work.claims.get("volume-made", _place(guest, path)) is not None:
+            raise PreconditionFailed(
+                f"the volume of {share.name} was taken out of {guest.subject} on the node",
+                help=f"Put it back with mp={path}, or delete the share.",
+            )
+        work.claims.put(Claim("volume", _place(guest, path), share.uid))
+        require_space(self._api, self._settings, work.server, where, storage.size_bytes)
+        with unprotected(self._api, guest, config):
+            add_volume(self._api, guest, NewVolume(where, storage.size_bytes, path, storage.backup))
+
+    def _bring_in(self, guest: Guest, config: Config, new: HostPath) -> None:
+        if self._root is None:
+            raise FeatureNotAvailable.of("host_path", NEEDS_ROOT)
+        with unprotected(self._api, guest, config):
+            add_host_path(self._root, guest, new)
 
     def remove(self, work: Work) -> None:
         if not work.whole:
@@ -94,15 +117,17 @@ class VolumeStep:
         deletes = any({**work.options, **change.options}.get(option) for option in ("delete_data", "rollback"))
         config = find(api, guest)
         mounted = mounted_at(config, path) if config is not None and config.owner == owner else None
-        if mounted is not None:
+        if config is not None and mounted is not None:
             volume = mounted[1].volume
             if isinstance(share.spec.storage, HostPathStorage):
-                detach_volume(self._root or api, guest, path)
+                with unprotected(api, guest, config):
+                    detach_volume(self._root or api, guest, path)
                 change.notes.append(f"{volume} and what is in it stay on the node")
             else:
                 kind = "volume-doomed" if deletes else "volume-kept"
                 work.claims.put(Claim(kind, f"{guest.vmid}:{volume}", owner))
-                detached = detach_volume(api, guest, path)
+                with unprotected(api, guest, config):
+                    detached = detach_volume(api, guest, path)
                 if deletes and detached:
                     self._destroy(work.claims, owner, guest, volume)
                 elif deletes:
@@ -122,7 +147,8 @@ class VolumeStep:
         return [volume for volume in doomed if volume not in held]
 
     def _destroy(self, claims: Claims, owner: str, guest: Guest, volume: str) -> None:
-        destroy_detached(self._api, guest, volume)
+        with unprotected(self._api, guest, read_config(self._api, guest)):
+            destroy_detached(self._api, guest, volume)
         claims.release("volume-doomed", f"{guest.vmid}:{volume}", owner)
 
     # What it is like
@@ -165,6 +191,20 @@ class VolumeStep:
         return said
 
 
+@contextmanager
+def unprotected(api: Api, guest: Guest, config: Config) -> Iterator[None]:
+    """Proxmox VE lets nobody change the volumes of a protected container, even add one: the protection is taken off for so
+    long. One that stays off because we ended meanwhile is put back by the container's own step."""
+    if not config.raw.get("protection"):
+        yield
+        return
+    configure(api, guest, {}, delete=["protection"])
+    try:
+        yield
+    finally:
+        configure(api, guest, {"protection": True})
+
+
 def kept_volumes(claims: Claims, uid: str) -> Sequence[str]:
     """Volumes with files of deleted shares, which would go with the container."""
     return [claim.value.partition(":")[2] for claim in claims.of(uid) if claim.kind == "volume-kept"]
@@ -176,8 +216,8 @@ def _place(guest: Guest, path: str) -> str:
 
 def _release(claims: Claims, share: Share) -> None:
     for claim in claims.of(share.uid):
-        if claim.kind == "volume":
-            claims.release("volume", claim.value, share.uid)
+        if claim.kind in ("volume-made", "volume"):
+            claims.release(claim.kind, claim.value, share.uid)
 
 
 def _each(change: Change, act: Callable[[Change], None]) -> None:

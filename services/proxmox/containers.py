@@ -193,10 +193,11 @@ def list_owned(api: Api, node: str) -> dict[int, str]:
     return owned
 
 
-def read_config(api: Api, guest: Guest) -> Config:
-    """What it has now; `NO_GUEST` if there is none. Without `current`, Proxmox VE would leave out what is only about to go,
-    such as a volume that a running container still holds."""
-    raw = api.call("GET", (*guest.path, "config"), {"current": True}, subject=guest.subject, timeout=_READ_TIMEOUT)
+def read_config(api: Api, guest: Guest, *, next_start: bool = False) -> Config:
+    """As it is now, or as it will be when what is pending has been taken up: a running container still holds a volume whose
+    deletion is pending, and its key must not be given to another. `NO_GUEST` if there is none."""
+    params = {"current": not next_start}
+    raw = api.call("GET", (*guest.path, "config"), params, subject=guest.subject, timeout=_READ_TIMEOUT)
     notes, tags = str(raw.get("description", "")), _tags(raw)
     mounts = {key: Mount.parse(str(raw[key])) for key in sorted(raw) if re.fullmatch(r"rootfs|(mp|unused)\d+", key)}
     return Config(str(raw["digest"]), owner_of(tags, notes), tags, str(raw.get("hostname", "")), notes, mounts, raw)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from services.core.errors import NotFound, ProxmoxFailed, PvesmbError
+from services.core.errors import LimitReached, NotFound, ProxmoxFailed, PvesmbError
 from services.proxmox.containers import Config, Guest, configure, read_config
 from services.proxmox.failures import Kind, kind_of
 from services.proxmox.mounts import HostPath, Mount, NewVolume, mib
@@ -39,12 +39,16 @@ def add_volume(api: Api, guest: Guest, new: NewVolume) -> Mount:
 
 
 def _add(api: Api, guest: Guest, new: NewVolume | HostPath) -> Mount:
-
     def once() -> Mount:
         config = read_config(api, guest)
         if found := mounted_at(config, new.mount):
             return found[1]
-        key = next(f"mp{n}" for n in range(_MOUNT_POINTS) if f"mp{n}" not in config.mounts)
+        key = next((f"mp{n}" for n in range(_MOUNT_POINTS) if f"mp{n}" not in config.mounts), None)
+        if key is None:
+            raise LimitReached(
+                f"{guest.subject} has all the {_MOUNT_POINTS} mount points that a container can have",
+                help="Restart the container, so that it lets go of deleted shares, or use another file server.",
+            )
         configure(api, guest, {key: new.text()}, digest=config.digest)
         if found := mounted_at(read_config(api, guest), new.mount):
             return found[1]

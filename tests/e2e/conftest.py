@@ -30,6 +30,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         namespace.enter()
 
 
+def pytest_unconfigure() -> None:
+    namespace.leave()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One mode after the other: what tests of a mode share is started once."""

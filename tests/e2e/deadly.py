@@ -20,13 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from services.lxc.guests import SshGuests
-
 from services.core.ports import Completed, Host
 from services.core.runs import Tools
 from services.core.steps import Drift, Mode, Plan, Step, Work
 from services.kit import config
 from services.lxc import __main__ as lxc
+from services.lxc.guests import SshGuests
 from services.native import __main__ as native
 from services.native.host import LocalHost
 from services.proxmox.session import Session

@@ -37,6 +37,15 @@ def enter() -> Namespace:
     return found
 
 
+def leave() -> None:
+    """At the end of the process: takes the name away."""
+    if enter.cache_info().currsize:
+        cleaner = _cleaner(enter().name)
+        assert cleaner.stdin is not None
+        cleaner.stdin.close()
+        cleaner.wait()
+
+
 @functools.cache
 def _cleaner(name: str) -> subprocess.Popen[bytes]:
     """Kept by the cache, and with it our end of the pipe."""

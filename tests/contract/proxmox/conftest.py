@@ -3,70 +3,27 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Iterator
 
 import pytest
 from fakepve import FakePve
 
-from packaging.stack.node import NODE, POOL, ROOTS, STORE, USER, LocalNode
-from packaging.stack.node import TOKEN as TOKEN_NAME
+from packaging.stack.node import NODE, POOL, ROOTS, STORE, TOKEN, USER, LocalNode
 from services.core.errors import PvesmbError
 from services.proxmox.containers import Guest, configure, destroy, list_containers
 from services.proxmox.failures import Kind, kind_of
 from services.proxmox.logins import Password, Token
-from services.proxmox.preflight import Needs
 from services.proxmox.session import Endpoint, Session
+from services.proxmox.storage import delete_stored, list_stored
 from services.proxmox.tasks import wait
+from tests.contract.fake_node import TEMPLATE
 from tests.contract.proxmox.place import Place
 from tests.local_node import local_node
 from tests.tiny import tiny_template
 
+#: fakepve; and a stand-in node with real containers, whose volumes are of either kind.
 LIVE = ["fake_node", "btrfs_node", "directory_node"]
-TOKEN = Token("smbgw@pve", "gw", "11111111-2222-3333-4444-555555555555")
-TEMPLATE = "local:vztmpl/debian-12-smb_1_amd64.tar.zst"
-
-
-def grant(pve: FakePve, path: str, *privileges: str) -> None:
-    """To user and token: the fake adds their rights up where a real node intersects them."""
-    for who in (TOKEN.user, f"{TOKEN.user}!{TOKEN.name}"):
-        pve.grant(who, path, *privileges)
-
-
-@pytest.fixture
-def needs() -> Needs:
-    return Needs("pve1", "local-lvm", ["local-lvm"], "local", "vmbr0", pool="smbgw", template=TEMPLATE)
-
-
-@pytest.fixture
-def sessions() -> Iterator[list[Session]]:
-    """Closed after the fake has ended. It leaves half-closed connections behind that warn when they are collected; they
-    are collected here, where only they can be meant."""
-    sessions: list[Session] = []
-    yield sessions
-    for session in sessions:
-        session.close()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-@pytest.fixture
-def fake(sessions: list[Session], fakepve: FakePve, needs: Needs) -> FakePve:
-    """fakepve with the least rights, a pool and a template."""
-    fakepve.apitokens[f"{TOKEN.user}!{TOKEN.name}"] = TOKEN.value
-    fakepve.pools["smbgw"] = set()
-    fakepve.store_file("local", "debian-12-smb_1_amd64.tar.zst", 1000, content="vztmpl")
-    for path, privileges in needs.privileges().items():
-        grant(fakepve, path, *privileges)
-    return fakepve
-
-
-@pytest.fixture
-def session(fake: FakePve, fakepve_cafile: str, sessions: list[Session]) -> Session:
-    sessions.append(Session(Endpoint("127.0.0.1", fake.port, ca_file=fakepve_cafile), TOKEN))
-    return sessions[-1]
+TINY = f"{STORE}:vztmpl/tiny.tar.gz"
 
 
 @pytest.fixture
@@ -82,9 +39,9 @@ def fake_node(session: Session, fake_root: Session) -> Place:
 
 @pytest.fixture(scope="session")
 def stand_in() -> Iterator[LocalNode]:
-    """One localnode for all, with real containers."""
+    """One for all tests that ask."""
     with local_node() as node:
-        cache = node.directory / "local" / "template" / "cache"
+        cache = node.directory / STORE / "template" / "cache"
         cache.mkdir(parents=True)
         tiny_template(cache / "tiny.tar.gz")
         yield node
@@ -102,16 +59,19 @@ def directory_node(stand_in: LocalNode, sessions: list[Session]) -> Iterator[Pla
 
 def stand_in_place(node: LocalNode, storage: str, sessions: list[Session]) -> Iterator[Place]:
     """Without guests, before and after; but for those that a test has locked, which only the node itself could unlock."""
-    root, token = node.root(), Token(USER, TOKEN_NAME, node.token_file.read_text().strip())
-    sessions += [Session(node.endpoint, token), root]
-    template = f"{STORE}:vztmpl/tiny.tar.gz"
-    yield Place(sessions[-2], NODE, storage, STORE, template, node.bridge, POOL, root)
+    root = node.root()
+    api = Session(node.endpoint, Token(USER, TOKEN, node.token_file.read_text().strip()))
+    sessions += [api, root]
+    yield Place(api, NODE, storage, STORE, TINY, node.bridge, POOL, root)
     for left in list_containers(root, NODE):
         try:
             configure(root, Guest(NODE, left.vmid), {}, delete=["protection"])
             wait(root, destroy(root, Guest(NODE, left.vmid)), timeout=60)
         except PvesmbError as error:
             assert kind_of(error) is Kind.LOCKED
+    for stored in list_stored(root, NODE, STORE, content="vztmpl"):
+        if stored.volid != TINY and (upid := delete_stored(root, NODE, stored.volid)):
+            wait(root, upid, timeout=60)
 
 
 @pytest.fixture(params=LIVE)

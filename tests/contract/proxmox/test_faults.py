@@ -16,7 +16,7 @@ from services.proxmox.session import Endpoint
 from services.proxmox.storage import delete_stored, list_stored, upload_template
 from services.proxmox.tasks import Upid, active, wait
 from services.proxmox.volumes import add_volume
-from tests.contract.proxmox.conftest import grant
+from tests.contract.fake_node import grant
 from tests.contract.proxmox.place import GIB, Place
 
 

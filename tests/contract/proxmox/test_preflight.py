@@ -10,7 +10,7 @@ from fakepve import FakePve
 from services.core.domain.resource import Condition, Severity
 from services.proxmox.preflight import Needs, preflight
 from services.proxmox.session import Session
-from tests.contract.proxmox.conftest import TOKEN
+from tests.contract.fake_node import revoke
 
 
 def types(found: list[Condition]) -> list[str]:
@@ -32,9 +32,7 @@ def test_nothing_is_missing(session: Session, needs: Needs) -> None:
 def test_each_privilege_that_is_missing_is_named(
     fake: FakePve, session: Session, needs: Needs, path: str, privilege: str
 ) -> None:
-    assert fake.acl is not None
-    for who in (TOKEN.user, f"{TOKEN.user}!{TOKEN.name}"):
-        fake.acl[who] = [(where, set(has) - {privilege} if where == path else has) for where, has in fake.acl[who]]
+    revoke(fake, path, privilege)
     missing = [each for each in preflight(session, needs) if each.type == "PrivilegeMissing"]
     assert [each.message for each in missing] == [f"privilege {privilege} on {path} is missing"]
     assert path in missing[0].action and privilege in missing[0].action

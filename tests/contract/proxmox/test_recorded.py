@@ -80,7 +80,6 @@ DIFFERS: dict[str, dict[str, str]] = {
         "errors-103": "404 instead of 501",
     },
     "btrfs_node": {"errors-057": "501: it has no catalogue, and we do not ask for one"},
-    "directory_node": {"errors-057": "501: it has no catalogue, and we do not ask for one"},
 }
 
 
@@ -91,6 +90,7 @@ def rooted(place: Place) -> Place:
     return place
 
 
+@pytest.mark.parametrize("place", DIFFERS, indirect=True)
 @pytest.mark.parametrize("id", SITUATIONS)
 def test_it_refuses_as_a_real_node_does(id: str, rooted: Place, request: pytest.FixtureRequest) -> None:
     guest = rooted.made(pool="")
@@ -129,6 +129,7 @@ READ = [
 ]
 
 
+@pytest.mark.parametrize("place", DIFFERS, indirect=True)
 @pytest.mark.parametrize(("id", "act", "keys"), READ, ids=[id for id, _, _ in READ])
 def test_it_tells_what_we_read(id: str, act: Act, keys: set[str], rooted: Place) -> None:
     assert keys <= set(record(id)["response_keys"])

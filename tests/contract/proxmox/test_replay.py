@@ -15,7 +15,7 @@ from fakepve.certs import make_cert
 from services.core.errors import PvesmbError
 from services.proxmox.failures import kind_of
 from services.proxmox.session import Endpoint, Session
-from tests.contract.proxmox.conftest import TOKEN
+from tests.contract.fake_node import TOKEN
 from tests.unit.proxmox.recorded import Record, record, records
 from tests.unit.proxmox.test_failures import mapped
 

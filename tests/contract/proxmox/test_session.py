@@ -22,7 +22,7 @@ from services.proxmox.logins import Password, Token
 from services.proxmox.session import Endpoint, Session
 from services.proxmox.storage import upload_template
 from services.proxmox.tasks import wait
-from tests.contract.proxmox.conftest import TOKEN
+from tests.contract.fake_node import TOKEN
 from tests.contract.proxmox.place import Place
 
 

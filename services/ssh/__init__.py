@@ -1,0 +1,1 @@
+"""A guest as a `Host`, by ssh."""
