@@ -116,6 +116,14 @@ CHANGE_STORAGE: Table = {"content": TEXT, "digest": DIGEST, "disable": FLAG}
 
 NEXTID: Table = {"vmid": Param("integer", minimum=formats.VMID_MIN, maximum=formats.VMID_MAX)}
 RESOURCES: Table = {"type": Param(choices=("vm", "storage", "node", "sdn", "network"))}
+NETWORK: Table = {
+    "type": Param(
+        choices=(
+            "bridge", "bond", "eth", "alias", "vlan", "fabric", "OVSBridge", "OVSBond", "OVSPort", "OVSIntPort", "vnet",
+            "any_bridge", "any_local_bridge", "include_sdn",
+        )
+    )
+}  # fmt: skip
 TASK_LIST: Table = {
     "errors": FLAG,
     "limit": COUNT,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.localnode.api import parameters as p
 from services.localnode.api.routes import Route
-from services.localnode.calls import access, cluster, config, create, power, snapshots, status, storage, tasks
+from services.localnode.calls import access, cluster, config, create, network, power, snapshots, status, storage, tasks
 from services.localnode.node import Node
 
 _N = "/nodes/{node}"
@@ -33,6 +33,7 @@ TABLE: Sequence[Route[Node]] = (
     Route("GET", "/cluster/resources", p.RESOURCES, cluster.resources),
     Route("GET", "/nodes", p.NONE, cluster.nodes),
     Route("GET", f"{_N}/status", p.NONE, cluster.node_status),
+    Route("GET", f"{_N}/network", p.NETWORK, network.interfaces),
     Route("PUT", "/storage/{storage}", p.CHANGE_STORAGE, storage.change),
     Route("GET", f"{_N}/storage", p.STORAGES, storage.storages),
     Route("GET", f"{_ST}/status", p.NONE, storage.status),
@@ -44,7 +45,7 @@ TABLE: Sequence[Route[Node]] = (
     Route("DELETE", _CT, p.DELETE_CONTAINER, power.delete),
     Route("GET", f"{_CT}/config", {"current": p.FLAG}, config.get),
     Route("PUT", f"{_CT}/config", p.CHANGE_CONTAINER, config.put),
-    Route("GET", f"{_CT}/pending", p.NONE, config.pending),
+    Route("GET", f"{_CT}/pending", p.NONE, config.listed),
     Route("PUT", f"{_CT}/resize", p.RESIZE_CONTAINER, config.resize),
     Route("GET", f"{_CT}/snapshot", p.NONE, snapshots.listed),
     Route("POST", f"{_CT}/snapshot", p.SNAPSHOT, snapshots.create),

@@ -57,6 +57,9 @@ class LxcContainers:
         self._cgroups.mkdir(parents=True, exist_ok=True)
         self._asking: defaultdict[int, threading.RLock] = defaultdict(threading.RLock)
 
+    def bridges(self) -> Sequence[str]:
+        return [str(each["ifname"]) for each in json.loads(_run(self._ip("-j", "link", "show", "type", "bridge")) or "[]")]
+
     def unpack(self, template: Path, rootfs: Path) -> None:
         option = _UNPACK.get(template.suffix)
         if option is None:
@@ -98,6 +101,10 @@ class LxcContainers:
         try:
             self._lxc("lxc-start", plan.vmid, "-d", "-l", "WARN", "-o", str(log))
         except GuestError as error:
+            there = self.bridges()
+            for net in plan.networks:
+                if net.bridge and network.bridge_of(net) not in there:
+                    raise GuestError(f"bridge '{net.bridge}' does not exist") from error
             last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
             raise GuestError(f"startup for container '{plan.vmid}' failed: {' '.join(last) or error}") from error
 

@@ -20,6 +20,9 @@ class FakeContainers:
         self.start_error = ""
         self.unpack_error = ""
 
+    def bridges(self) -> Sequence[str]:
+        return ["vmbr0"]
+
     def unpack(self, template: Path, rootfs: Path) -> None:
         if self.unpack_error:
             raise GuestError(self.unpack_error)
