@@ -69,7 +69,7 @@ class LxcMode:
         self._probe_secret = probe_secret
         self._root = root
         self._container = ContainerStep(settings, api, template, guests.public_key)
-        self._volumes = VolumeStep(settings, api, root)
+        self._volumes = VolumeStep(settings, api, root, self.host)
         self._address = AddressStep(api)
         self._process = ProcessStep(lambda work: self.host(work.server))
         self._steps: tuple[Step, ...] = (

@@ -9,7 +9,8 @@ from services.core.domain.names import Kind
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource
 from services.core.domain.share import HostPathStorage, ShareSpec, VolumeStorage
-from services.core.errors import FeatureNotAvailable, PreconditionFailed, PvesmbError
+from services.core.errors import FeatureNotAvailable, PathUnsuitable, PreconditionFailed, PvesmbError
+from services.core.ports import Host
 from services.core.steps import Change, Claim, Claims, Drift, Work
 from services.lxc.container_step import require_space
 from services.lxc.known import guest_of
@@ -26,6 +27,8 @@ from services.proxmox.volumes import (
     grow_volume,
     mounted_at,
 )
+from services.samba.apply import DELETE_TIMEOUT
+from services.samba.instance import Server
 
 Share = Resource[ShareSpec]
 GROW_TIMEOUT = 600.0
@@ -38,15 +41,17 @@ NEEDS_ROOT = (
 class VolumeStep:
     """Each share has its volume, mounted at its path, in its size. A running container takes on a volume at once, but lets
     go of it only when it stops (Proxmox VE 8 and 9 keep the deletion of `mpN` pending), so that a deleted share's volume is
-    destroyed then. `root` is a session of root@pam, which alone may bring in directories of the node."""
+    destroyed then; its files go at once. `root` is a session of root@pam, which alone may bring in directories of the node;
+    `host` reaches the container."""
 
     name = "volume"
     server_only = False
 
-    def __init__(self, settings: LxcSettings, api: Api, root: Api | None) -> None:
+    def __init__(self, settings: LxcSettings, api: Api, root: Api | None, host: Callable[[Server], Host]) -> None:
         self._settings = settings
         self._api = api
         self._root = root
+        self._host = host
 
     def ensure(self, work: Work) -> None:
         guest = guest_of(work.claims, work.server.uid)
@@ -131,10 +136,19 @@ class VolumeStep:
                 if deletes and detached:
                     self._destroy(work.claims, owner, guest, volume)
                 elif deletes:
+                    if not {**work.options, **change.options}.get("rollback"):
+                        self._empty(work.server, path)
                     change.notes.append(f"volume {volume} is destroyed when {guest.subject} has stopped once")
                 else:
                     change.notes.append(f"the files of {share.name} are kept in volume {volume} of {guest.subject}")
         _release(work.claims, share)
+
+    def _empty(self, server: Server, path: str) -> None:
+        """Takes the files away from a volume that nobody is served any more."""
+        done = self._host(server).run(["find", path, "-xdev", "-mindepth", "1", "-delete"], timeout=DELETE_TIMEOUT)
+        if done.returncode:
+            told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise PathUnsuitable(f"the files in {path} could not be deleted: {' '.join(told)}")
 
     def _sweep(self, work: Work, guest: Guest) -> None:
         """Destroys the volumes of deleted shares that the container has let go of."""

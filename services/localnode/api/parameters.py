@@ -112,18 +112,12 @@ UPLOAD: Table = {
 }
 CONTENT: Table = {"content": TEXT, "vmid": Param("integer")}
 STORAGES: Table = {"content": TEXT, "enabled": FLAG, "format": FLAG, "storage": TEXT, "target": TEXT}
+#: The bridges are all of its networks that this node tells.
+NETWORKS: Table = {"type": Param(choices=("any_bridge", "bridge", "any_local_bridge", "include_sdn"))}
 CHANGE_STORAGE: Table = {"content": TEXT, "digest": DIGEST, "disable": FLAG}
 
 NEXTID: Table = {"vmid": Param("integer", minimum=formats.VMID_MIN, maximum=formats.VMID_MAX)}
 RESOURCES: Table = {"type": Param(choices=("vm", "storage", "node", "sdn", "network"))}
-NETWORK: Table = {
-    "type": Param(
-        choices=(
-            "bridge", "bond", "eth", "alias", "vlan", "fabric", "OVSBridge", "OVSBond", "OVSPort", "OVSIntPort", "vnet",
-            "any_bridge", "any_local_bridge", "include_sdn",
-        )
-    )
-}  # fmt: skip
 TASK_LIST: Table = {
     "errors": FLAG,
     "limit": COUNT,

@@ -140,3 +140,12 @@ def _load() -> tuple[float, float, float]:
 
 def _cpus() -> int:
     return os.cpu_count() or 1
+
+
+def bridges(node: Node, call: Call) -> Any:
+    """`GET N/network`: bridges that the caller may put guests on, or see."""
+    found = []
+    for name in node.containers.bridges():
+        if call.rights.has_any(f"/sdn/zones/localnetwork/{name}", "SDN.Use", "SDN.Audit"):
+            found.append({"iface": name, "type": "bridge", "active": 1, "autostart": 1, "method": "manual"})
+    return found

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.localnode.api import parameters as p
 from services.localnode.api.routes import Route
-from services.localnode.calls import access, cluster, config, create, network, power, snapshots, status, storage, tasks
+from services.localnode.calls import access, cluster, config, create, power, snapshots, status, storage, tasks
 from services.localnode.node import Node
 
 _N = "/nodes/{node}"
@@ -33,7 +33,7 @@ TABLE: Sequence[Route[Node]] = (
     Route("GET", "/cluster/resources", p.RESOURCES, cluster.resources),
     Route("GET", "/nodes", p.NONE, cluster.nodes),
     Route("GET", f"{_N}/status", p.NONE, cluster.node_status),
-    Route("GET", f"{_N}/network", p.NETWORK, network.interfaces),
+    Route("GET", f"{_N}/network", p.NETWORKS, cluster.bridges),
     Route("PUT", "/storage/{storage}", p.CHANGE_STORAGE, storage.change),
     Route("GET", f"{_N}/storage", p.STORAGES, storage.storages),
     Route("GET", f"{_ST}/status", p.NONE, storage.status),

@@ -57,9 +57,6 @@ class LxcContainers:
         self._cgroups.mkdir(parents=True, exist_ok=True)
         self._asking: defaultdict[int, threading.RLock] = defaultdict(threading.RLock)
 
-    def bridges(self) -> Sequence[str]:
-        return [str(each["ifname"]) for each in json.loads(_run(self._ip("-j", "link", "show", "type", "bridge")) or "[]")]
-
     def unpack(self, template: Path, rootfs: Path) -> None:
         option = _UNPACK.get(template.suffix)
         if option is None:
@@ -157,6 +154,10 @@ class LxcContainers:
         self.adapt(plan)
         for arguments in network.readdress(old, new):
             _run(["nsenter", f"--net=/proc/{pid}/ns/net", "--", "ip", *arguments])
+
+    def bridges(self) -> Sequence[str]:
+        links = json.loads(_run(self._ip("-json", "link", "show", "type", "bridge")) or "[]")
+        return sorted(link["ifname"] for link in links if link)
 
     def interfaces(self, vmid: int) -> Sequence[Interface] | None:
         pid = self._pid(vmid)

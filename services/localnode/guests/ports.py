@@ -81,10 +81,6 @@ class GuestError(Exception):
 class Containers(Protocol):
     """Containers of this machine. It keeps no state of its own: running ones are found again after a restart."""
 
-    def bridges(self) -> Sequence[str]:
-        """What interfaces of containers may be linked to."""
-        ...
-
     def unpack(self, template: Path, rootfs: Path) -> None:
         """Fills an empty root volume from an archive, with the owners that an unprivileged container sees."""
         ...
@@ -125,6 +121,10 @@ class Containers(Protocol):
 
     def usage(self, vmid: int) -> Usage | None:
         """None if it does not run."""
+        ...
+
+    def bridges(self) -> Sequence[str]:
+        """The bridges that guests may be on."""
         ...
 
     def interfaces(self, vmid: int) -> Sequence[Interface] | None:

@@ -20,9 +20,6 @@ class FakeContainers:
         self.start_error = ""
         self.unpack_error = ""
 
-    def bridges(self) -> Sequence[str]:
-        return ["vmbr0"]
-
     def unpack(self, template: Path, rootfs: Path) -> None:
         if self.unpack_error:
             raise GuestError(self.unpack_error)
@@ -63,6 +60,9 @@ class FakeContainers:
 
     def usage(self, vmid: int) -> Usage | None:
         return Usage(pid=238, memory_bytes=11317248, uptime_seconds=5) if vmid in self.started else None
+
+    def bridges(self) -> Sequence[str]:
+        return ["vmbr0", "vmbr1"]
 
     def interfaces(self, vmid: int) -> Sequence[Interface] | None:
         if vmid not in self.started:

@@ -188,3 +188,11 @@ def least(lab: Lab) -> Client:
     for path, role in (("/pool/smbpool", "LpCT"), ("/storage/local", "LpSt"), ("/sdn/zones/localnetwork", "PVESDNUser")):
         root.must("PUT", "/access/acl", path=path, roles=role, users="lp@pve")
     return client
+
+
+def test_bridges_are_told_to_who_may_use_them(lab: Lab) -> None:
+    token = lab.token("gw@pve", "gw", privsep=0)
+    assert token.must("GET", "/nodes/pve1/network", type="any_bridge") == []
+    lab.root().must("PUT", "/access/acl", path="/sdn/zones/localnetwork/vmbr1", users="gw@pve", roles="PVESDNUser")
+    [bridge] = token.must("GET", "/nodes/pve1/network", type="any_bridge")
+    assert (bridge["iface"], bridge["type"]) == ("vmbr1", "bridge")

@@ -18,6 +18,7 @@ from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource, State
 from services.core.domain.share import HostPathStorage, ShareSpec, Storage, VolumeStorage
 from services.core.errors import PvesmbError
+from services.core.ports import Completed
 from services.core.steps import Change, Contents, Work
 from services.lxc.container_step import ContainerStep
 from services.lxc.settings import LxcSettings
@@ -73,6 +74,27 @@ def sized(share: Resource[ShareSpec], size: int) -> Resource[ShareSpec]:
 
 
 @dataclass
+class Inside:
+    """The container from within: which commands it was given, and how each ends."""
+
+    returncode: int = 0
+    commands: list[Sequence[str]] = field(default_factory=list)
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0) -> Completed:
+        self.commands.append(argv)
+        return Completed(self.returncode, b"", b"find: it is busy\n" if self.returncode else b"")
+
+    def read_file(self, path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o600) -> None:
+        raise PermissionError(path)
+
+    def remove(self, path: str) -> None:
+        raise PermissionError(path)
+
+
+@dataclass
 class Bench:
     """One file server's steps against a node, with everything that they remember."""
 
@@ -84,6 +106,7 @@ class Bench:
     root: Api | None = None
     shares: list[Resource[ShareSpec]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    host: Inside = field(default_factory=Inside)
     cancelled: Callable[[], bool] = lambda: False
 
     @property
@@ -92,7 +115,7 @@ class Bench:
 
     @property
     def volumes(self) -> VolumeStep:
-        return VolumeStep(self.settings, self.api, self.root)
+        return VolumeStep(self.settings, self.api, self.root, lambda _: self.host)
 
     def work(self, *changes: Change, whole: bool = True, **options: Any) -> Work:
         contents = Contents(shares=tuple(self.shares))
