@@ -6,12 +6,13 @@ known by its place inside the guest until it has an id.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import TypeVar
 
 from services.core.errors import LimitReached, NotFound, ProxmoxFailed, PvesmbError
-from services.proxmox.containers import Config, Guest, configure, read_config
+from services.proxmox.containers import Config, Guest, configure, pending, read_config
 from services.proxmox.failures import Kind, kind_of
 from services.proxmox.mounts import HostPath, Mount, NewVolume, mib
 from services.proxmox.session import Api
@@ -49,7 +50,11 @@ def _add(api: Api, guest: Guest, new: NewVolume | HostPath) -> Mount:
                 f"{guest.subject} has all the {_MOUNT_POINTS} mount points that a container can have",
                 help="Restart the container, so that it lets go of deleted shares, or use another file server.",
             )
-        configure(api, guest, {key: new.text()}, digest=config.digest)
+        try:
+            configure(api, guest, {key: new.text()}, digest=config.digest)
+        except PvesmbError:
+            _take_back(api, guest, key)
+            raise
         if found := mounted_at(read_config(api, guest), new.mount):
             return found[1]
         raise ProxmoxFailed(
@@ -58,6 +63,13 @@ def _add(api: Api, guest: Guest, new: NewVolume | HostPath) -> Mount:
         )
 
     return _despite_others(once)
+
+
+def _take_back(api: Api, guest: Guest, key: str) -> None:
+    """A volume that could not be made stays pending, and the container's next start would make it (PVE::LXC::Config)."""
+    with contextlib.suppress(PvesmbError):
+        if key in pending(api, guest):
+            api.call("PUT", (*guest.path, "config"), {"revert": key}, subject=guest.subject)
 
 
 def grow_volume(api: Api, guest: Guest, mount: str, size_bytes: int) -> Upid | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ from services.localnode.api.refusal import Refusal, denied, failed
 from services.localnode.api.routes import Call
 from services.localnode.api.schema import Value
 from services.localnode.calls import settings
+from services.localnode.calls.disks import Root, add_volume
 from services.localnode.calls.power import start_work
 from services.localnode.guests.ports import GuestError
 from services.localnode.node import Node
 from services.localnode.state import Guest
 from services.localnode.storages import Storage
 from services.localnode.tasks import Say, TaskError
-from services.localnode.volumes import Unpack
 
 #: Parameters of the create that are no keys of the configuration.
 _NOT_KEPT = frozenset(
@@ -137,30 +136,6 @@ def _make(
         settings.release(node, guest)
     with node.state.change() as facts:
         del facts.guests[vmid].config["lock"]
-
-
-@dataclass(frozen=True)
-class Root:
-    """What a root disk is filled from."""
-
-    template: Path
-    unpack: Unpack
-
-
-def add_volume(node: Node, vmid: int, volume: settings.NewVolume, say: Say, root: Root | None = None) -> None:
-    """Makes a volume and writes it into the configuration: first there, then said."""
-    storage = node.storage(volume.storage)
-    storage.need_space(volume.size)
-    volid = storage.free_volume(vmid)
-    file = storage.file(volid)
-    say(f"Formatting '{file}', fmt={storage.volumes.format} size={volume.size} preallocation=off")
-    if root is None:
-        storage.volumes.create(file, volume.size)
-    else:
-        at = settings.mount_point(node, vmid, volume.key)
-        storage.volumes.create_root(file, volume.size, at, root.template, root.unpack)
-    with node.state.change() as facts:
-        facts.guests[vmid].config[volume.key] = settings.volume_value(volume, volid)
 
 
 def _unmake(node: Node, vmid: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.localnode.api.refusal import failed
 from services.localnode.api.routes import Call
-from services.localnode.calls import settings
+from services.localnode.calls import pending, settings
 from services.localnode.node import Node
 from services.localnode.state import Guest
 from services.localnode.tasks import Say
@@ -36,7 +36,7 @@ def start_work(node: Node, vmid: int) -> Callable[[Say], None]:
             need_unlocked(node.guest(vmid))
             if node.containers.running(vmid):
                 raise failed(f"CT {vmid} already running")
-            apply_pending(node, vmid)
+            pending.take(node, vmid)
             guest = node.guest(vmid)
             try:
                 node.containers.start(settings.plan(node, guest))
@@ -55,7 +55,7 @@ def release_stopped(node: Node) -> None:
     for vmid in vmids:
         if not node.containers.running(vmid):
             settings.release(node, node.guest(vmid))
-            apply_pending(node, vmid)
+            pending.take(node, vmid)
 
 
 def stop(node: Node, call: Call) -> Any:
@@ -107,28 +107,6 @@ def delete(node: Node, call: Call) -> Any:
     return node.tasks.start(call.rights.caller, "vzdestroy", str(vmid), work)
 
 
-def apply_pending(node: Node, vmid: int) -> None:
-    """Takes on the changes that waited until the container was stopped; a detached volume becomes unused."""
-    if not node.guest(vmid).pending:
-        return
-    with node.state.change() as facts:
-        guest = facts.guests[vmid]
-        for key, value in guest.pending.items():
-            if value is None:
-                detach(guest.config, key)
-            else:
-                guest.config[key] = value
-        guest.pending = {}
-
-
-def detach(config: dict[str, Any], key: str) -> None:
-    """Removes a key; a volume of a mount point stays as `unusedN`."""
-    value = config.pop(key, None)
-    if value is not None and key.startswith("mp") and not settings.volume_of(value).startswith("/"):
-        number = next(n for n in range(len(config) + 1) if f"unused{n}" not in config)
-        config[f"unused{number}"] = settings.volume_of(value)
-
-
 def _ending(node: Node, call: Call, kind: str, end: Callable[[], None]) -> Any:
     call.rights.need(f"/vms/{call.vmid}", "VM.PowerMgmt")
     if not node.containers.running(call.vmid):
@@ -139,6 +117,6 @@ def _ending(node: Node, call: Call, kind: str, end: Callable[[], None]) -> Any:
             need_unlocked(node.guest(call.vmid))
             end()
             settings.release(node, node.guest(call.vmid))
-            apply_pending(node, call.vmid)
+            pending.take(node, call.vmid)
 
     return node.tasks.start(call.rights.caller, kind, str(call.vmid), work)

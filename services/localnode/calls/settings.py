@@ -32,6 +32,8 @@ LIVE = frozenset(
         "cpulimit",
         "cpuunits",
         "description",
+        "hookscript",
+        "hostname",
         "lock",
         "memory",
         "onboot",
@@ -39,7 +41,6 @@ LIVE = frozenset(
         "startup",
         "swap",
         "tags",
-        "template",
     ]
 )
 DEFAULTS: Mapping[str, Any] = {"arch": "amd64", "memory": 512, "ostype": "debian", "swap": 512}
@@ -85,12 +86,27 @@ def check_rights(
 
 
 def check_storages(node: Node, rights: Rights, values: Mapping[str, Value]) -> None:
-    """Storages of new volumes: there, meant for containers, and open to the caller."""
-    for key, value in values.items():
-        found = _NEW.fullmatch(parse_properties(str(value), "volume").get("volume", "")) if is_volume_key(key) else None
-        if found:
-            rights.need(f"/storage/{found[1]}", "Datastore.AllocateSpace")
-            node.storage(found[1]).need_rootdir()
+    """Storages of a new container's volumes: there, meant for containers, and open to the caller."""
+    for name in _storages(values):
+        rights.need(f"/storage/{name}", "Datastore.AllocateSpace")
+        node.storage(name).need_rootdir()
+
+
+def check_spaces(rights: Rights, values: Mapping[str, Value]) -> None:
+    for name in _storages(values):
+        rights.need(f"/storage/{name}", "Datastore.AllocateSpace")
+
+
+def check_contents(node: Node, values: Mapping[str, Value]) -> None:
+    """A change says it in other words than a create."""
+    for name in _storages(values):
+        if "rootdir" not in node.storage(name).content:
+            raise failed(f"storage '{name}' does not allow content type 'rootdir' (Container)")
+
+
+def _storages(values: Mapping[str, Value]) -> list[str]:
+    """Those of new volumes."""
+    return [volume.storage for volume in new_volumes(values)]
 
 
 def check_bridges(rights: Rights, values: Mapping[str, Value]) -> None:

@@ -45,7 +45,7 @@ TABLE: Sequence[Route[Node]] = (
     Route("DELETE", _CT, p.DELETE_CONTAINER, power.delete),
     Route("GET", f"{_CT}/config", {"current": p.FLAG}, config.get),
     Route("PUT", f"{_CT}/config", p.CHANGE_CONTAINER, config.put),
-    Route("GET", f"{_CT}/pending", p.NONE, config.pending),
+    Route("GET", f"{_CT}/pending", p.NONE, config.listed),
     Route("PUT", f"{_CT}/resize", p.RESIZE_CONTAINER, config.resize),
     Route("GET", f"{_CT}/snapshot", p.NONE, snapshots.listed),
     Route("POST", f"{_CT}/snapshot", p.SNAPSHOT, snapshots.create),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -98,6 +99,10 @@ class LxcContainers:
         try:
             self._lxc("lxc-start", plan.vmid, "-d", "-l", "WARN", "-o", str(log))
         except GuestError as error:
+            there = self.bridges()
+            for net in plan.networks:
+                if net.bridge and network.bridge_of(net) not in there:
+                    raise GuestError(f"bridge '{net.bridge}' does not exist") from error
             last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
             raise GuestError(f"startup for container '{plan.vmid}' failed: {' '.join(last) or error}") from error
 
@@ -240,7 +245,13 @@ class LxcContainers:
         for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             base = Path("/sys/fs/cgroup") if self._unified else Path("/sys/fs/cgroup/memory")
-            file = base / path.lstrip("/") / ("memory.current" if self._unified else "memory.usage_in_bytes")
+            # The first process may have moved into a group of its own below that of its container.
+            own = re.match(r"/(.*?lxc\.payload\.[^/]+)", path)
+            file = (
+                base
+                / (own[1] if own else path.lstrip("/"))
+                / ("memory.current" if self._unified else "memory.usage_in_bytes")
+            )
             if (not controllers or "memory" in controllers.split(",")) and file.exists():
                 return int(file.read_text())
         return 0

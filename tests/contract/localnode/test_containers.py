@@ -129,16 +129,16 @@ def test_a_mount_point_is_added_to_a_running_container(lab: Lab) -> None:
     assert "vm-302-disk-1.raw" not in lab.volumes.sizes
 
 
-def test_what_runs_takes_on_memory_at_once_and_a_name_at_its_next_start(lab: Lab) -> None:
+def test_what_runs_takes_on_memory_at_once_and_a_resolver_at_its_next_start(lab: Lab) -> None:
     root = lab.root()
     lab.wait(create(root, 302, start=1))
     _until_running(lab, 302)
-    root.must("PUT", f"{CT}/302/config", memory=99, hostname="other")
+    root.must("PUT", f"{CT}/302/config", memory=99, nameserver="10.0.0.9")
     assert lab.containers.limits[302] == {"memory": 99}
-    assert _pending(root, 302, "hostname") == {"key": "hostname", "value": "CT302", "pending": "other"}
+    assert _pending(root, 302, "nameserver") == {"key": "nameserver", "pending": "10.0.0.9"}
     lab.wait(root.ask("POST", f"{CT}/302/status/stop").data)
     lab.wait(root.ask("POST", f"{CT}/302/status/start").data)
-    assert lab.containers.started[302].hostname == "other"
+    assert lab.containers.started[302].nameservers == ["10.0.0.9"]
 
 
 def test_tasks_tell_what_the_call_did_not(lab: Lab) -> None:

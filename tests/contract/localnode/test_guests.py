@@ -182,6 +182,13 @@ def test_addresses_by_dhcp_and_by_router(guests: Guests) -> None:
     until(lambda: any(each.startswith("fd98:") for each in guests.addresses(vmid)), "an address by router advertisement")
 
 
+def test_a_bridge_that_is_not_there_is_named_at_start(guests: Guests) -> None:
+    assert guests.node.bridge in {each["iface"] for each in guests.api.call("GET", ("nodes", "pve1", "network"))}
+    with pytest.raises(PvesmbError) as refused:
+        guests.made(net0="name=eth0,bridge=vmbr999,ip=manual")
+    assert kind_of(refused.value) is Kind.NO_BRIDGE
+
+
 def test_a_tagged_interface_is_on_a_network_of_its_own(guests: Guests) -> None:
     vmid = guests.made(net0=f"name=eth0,bridge={guests.node.bridge},ip=10.99.0.7/24,ip6=fd99::7/64,tag=7")
     show = ["ip", "-n", guests.node.namespace, "-o", "link", "show", "master"]

@@ -26,6 +26,8 @@ class Place:
     template: str
     bridge: str
     pool: str
+    #: A session of root@pam by password, for what is told to it alone.
+    root: Api
     _uids: count[int] = field(default_factory=lambda: count(1))
 
     def guest(self, vmid: int) -> Guest:

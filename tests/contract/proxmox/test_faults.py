@@ -27,12 +27,12 @@ def failure(place: Place, upid: Upid | None) -> PvesmbError:
     return failed.value
 
 
-def test_a_locked_container_refuses_a_change_at_once_and_a_start_in_its_task(fake: FakePve, place: Place) -> None:
-    guest = place.made()
+def test_a_locked_container_refuses_a_change_at_once_and_a_start_in_its_task(fake: FakePve, fake_node: Place) -> None:
+    guest = fake_node.made()
     fake.snapshot_lock(guest.vmid, "backup")
     with pytest.raises(PvesmbError) as refused:
-        configure(place.api, guest, {"memory": 256})
-    in_task = failure(place, start(place.api, guest))
+        configure(fake_node.api, guest, {"memory": 256})
+    in_task = failure(fake_node, start(fake_node.api, guest))
     assert (kind_of(refused.value), kind_of(in_task)) == (Kind.LOCKED, Kind.LOCKED)
     assert (refused.value.metadata["lock"], in_task.metadata["lock"]) == ("backup", "backup")
 
@@ -44,74 +44,76 @@ def test_a_protected_container_is_not_destroyed(place: Place) -> None:
     assert kind_of(refused.value) is Kind.PROTECTED
 
 
-def test_a_storage_that_takes_no_containers(fake: FakePve, place: Place) -> None:
+def test_a_storage_that_takes_no_containers(fake: FakePve, fake_node: Place) -> None:
     grant(fake, "/storage/local", "Datastore.AllocateSpace")
-    guest = place.guest(next_id(place.api))
+    guest = fake_node.guest(next_id(fake_node.api))
     with pytest.raises(PvesmbError) as refused:
-        create(place.api, guest, place.new(rootfs=NewVolume("local", GIB)))
+        create(fake_node.api, guest, fake_node.new(rootfs=NewVolume("local", GIB)))
     assert kind_of(refused.value) is Kind.CONTENT
     assert "content type rootdir on storage local" in refused.value.help
-    assert find(place.api, guest) is None
+    assert find(fake_node.api, guest) is None
 
 
-def test_a_missing_template_fails_and_leaves_nothing(fake: FakePve, place: Place) -> None:
-    guest = place.guest(next_id(place.api))
+def test_a_missing_template_fails_and_leaves_nothing(fake: FakePve, fake_node: Place) -> None:
+    guest = fake_node.guest(next_id(fake_node.api))
     with pytest.raises(PvesmbError) as refused:
-        wait(place.api, create(place.api, guest, place.new(template="local:vztmpl/none_1.tar.zst")), timeout=60)
+        wait(fake_node.api, create(fake_node.api, guest, fake_node.new(template="local:vztmpl/none_1.tar.zst")), timeout=60)
     assert kind_of(refused.value) is Kind.NO_VOLUME
-    assert find(place.api, guest) is None
+    assert find(fake_node.api, guest) is None
 
 
-def test_a_full_storage(fake: FakePve, place: Place, tmp_path: Path) -> None:
+def test_a_full_storage(fake: FakePve, fake_node: Place, tmp_path: Path) -> None:
     fake.storages["local"]["avail"] = 1
     (tmp_path / "t_1_amd64.tar.zst").write_bytes(b"x" * 100)
     with pytest.raises(PvesmbError) as refused:
-        wait(place.api, upload_template(place.api, "pve1", "local", str(tmp_path / "t_1_amd64.tar.zst")), timeout=60)
+        wait(
+            fake_node.api, upload_template(fake_node.api, "pve1", "local", str(tmp_path / "t_1_amd64.tar.zst")), timeout=60
+        )
     assert isinstance(refused.value, StorageFull)
 
 
-def test_a_start_that_fails_tells_why(fake: FakePve, place: Place) -> None:
-    guest = place.made()
+def test_a_start_that_fails_tells_why(fake: FakePve, fake_node: Place) -> None:
+    guest = fake_node.made()
     fake.ct(guest.vmid).start_error = "command 'lxc-start' failed: exit code 1"
-    error = failure(place, start(place.api, guest))
+    error = failure(fake_node, start(fake_node.api, guest))
     assert kind_of(error) is Kind.FAILED
     assert "exit code 1" in error.message
     assert error.metadata["upid"].startswith("UPID:pve1:")
 
 
-def test_a_task_that_only_warned_has_succeeded(fake: FakePve, place: Place) -> None:
-    upid = start(place.api, place.made())
+def test_a_task_that_only_warned_has_succeeded(fake: FakePve, fake_node: Place) -> None:
+    upid = start(fake_node.api, fake_node.made())
     fake.tasks[upid.text]["exitstatus"] = "WARNINGS: 1"
-    assert wait(place.api, upid, timeout=60).upid == upid
+    assert wait(fake_node.api, upid, timeout=60).upid == upid
 
 
-def test_a_change_between_look_and_change_is_met_by_another_look(fake: FakePve, place: Place) -> None:
-    guest = place.made()
+def test_a_change_between_look_and_change_is_met_by_another_look(fake: FakePve, fake_node: Place) -> None:
+    guest = fake_node.made()
     text = "detected modified configuration - file changed by other user? Try again."
     fake.fail("PUT", f"/nodes/pve1/lxc/{guest.vmid}/config", 500, text, times=2)
-    assert add_volume(place.api, guest, NewVolume(place.storage, GIB, "/srv/a")).mount == "/srv/a"
-    assert sum(key.startswith("mp") for key in read_config(place.api, guest).mounts) == 1
+    assert add_volume(fake_node.api, guest, NewVolume(fake_node.storage, GIB, "/srv/a")).mount == "/srv/a"
+    assert sum(key.startswith("mp") for key in read_config(fake_node.api, guest).mounts) == 1
 
 
 @pytest.mark.fakepve(time_scale=0.01)
-def test_a_task_whose_answer_was_lost_is_found_again(fake: FakePve, place: Place) -> None:
+def test_a_task_whose_answer_was_lost_is_found_again(fake: FakePve, fake_node: Place) -> None:
     fake.ct_secs["create"] = 60
-    guest = place.guest(next_id(place.api))
-    upid = create(place.api, guest, place.new())
-    assert active(place.api, place.node, guest.vmid) == [upid]
-    wait(place.api, upid, timeout=60)
-    assert active(place.api, place.node, guest.vmid) == []
+    guest = fake_node.guest(next_id(fake_node.api))
+    upid = create(fake_node.api, guest, fake_node.new())
+    assert active(fake_node.api, fake_node.node, guest.vmid) == [upid]
+    wait(fake_node.api, upid, timeout=60)
+    assert active(fake_node.api, fake_node.node, guest.vmid) == []
 
 
-def test_a_template_is_deleted_by_who_may(fake: FakePve, place: Place) -> None:
+def test_a_template_is_deleted_by_who_may(fake: FakePve, fake_node: Place) -> None:
     with pytest.raises(PvesmbError) as refused:
-        delete_stored(place.api, place.node, place.template)
+        delete_stored(fake_node.api, fake_node.node, fake_node.template)
     assert kind_of(refused.value) is Kind.PRIVILEGE
     grant(fake, "/storage/local", "Datastore.Allocate")
     for _ in range(2):
-        if upid := delete_stored(place.api, place.node, place.template):
-            wait(place.api, upid, timeout=60)
-        assert list_stored(place.api, place.node, "local", content="vztmpl") == []
+        if upid := delete_stored(fake_node.api, fake_node.node, fake_node.template):
+            wait(fake_node.api, upid, timeout=60)
+        assert list_stored(fake_node.api, fake_node.node, "local", content="vztmpl") == []
 
 
 @pytest.mark.parametrize("fingerprint", ["AB", "AB:" * 32, "zz" * 32, "AB" * 20])

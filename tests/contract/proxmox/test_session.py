@@ -102,22 +102,22 @@ def test_an_answer_that_does_not_come(fake: FakePve, session: Session) -> None:
     assert kind_of(refusal(session, timeout=0.2)) is Kind.TIMEOUT
 
 
-def test_connections_that_are_cut(fake: FakePve, place: Place, session: Session) -> None:
+def test_connections_that_are_cut(fake: FakePve, fake_node: Place, session: Session) -> None:
     fake.flaky_network(drop_rate=1.0, seed=1)
     assert kind_of(refusal(session)) is Kind.DROPPED
     with pytest.raises(PvesmbError) as refused:
-        start(place.api, place.guest(100))
+        start(fake_node.api, fake_node.guest(100))
     assert kind_of(refused.value) is Kind.DROPPED
     assert may_have_happened(refused.value)
 
 
-def test_a_read_survives_one_cut_and_a_change_is_not_repeated(fake: FakePve, place: Place) -> None:
-    guest = place.made()
+def test_a_read_survives_one_cut_and_a_change_is_not_repeated(fake: FakePve, fake_node: Place) -> None:
+    guest = fake_node.made()
     fake.fail("GET", f"/nodes/pve1/lxc/{guest.vmid}/config", 596, "Broken pipe", times=1)
-    assert place.api.call("GET", (*guest.path, "config"))["digest"]
+    assert fake_node.api.call("GET", (*guest.path, "config"))["digest"]
     fake.fail("POST", f"/nodes/pve1/lxc/{guest.vmid}/status/start", 596, "Broken pipe", times=1)
     with pytest.raises(PvesmbError):
-        start(place.api, guest)
+        start(fake_node.api, guest)
     assert [path for method, path, _ in fake.requests if method == "POST"].count(
         f"/api2/json/nodes/pve1/lxc/{guest.vmid}/status/start"
     ) == 1
@@ -138,19 +138,19 @@ def test_a_page_that_is_no_answer(fake: FakePve, session: Session) -> None:
     assert kind_of(refusal(session)) is Kind.NOT_PROXMOX
 
 
-def test_a_privilege_that_the_call_needs_is_named(fake: FakePve, place: Place) -> None:
+def test_a_privilege_that_the_call_needs_is_named(fake: FakePve, fake_node: Place) -> None:
     fake.fail("POST", "/nodes/pve1/lxc", 403, "Permission check failed")
     with pytest.raises(PvesmbError) as refused:
-        create(place.api, place.guest(next_id(place.api)), place.new())
+        create(fake_node.api, fake_node.guest(next_id(fake_node.api)), fake_node.new())
     assert refused.value.metadata["privilege"] == "VM.Allocate"
     assert refused.value.metadata["path"] == "/pool/smbgw"
 
 
-def test_no_word_true_is_ever_sent(fake: FakePve, place: Place) -> None:
+def test_no_word_true_is_ever_sent(fake: FakePve, fake_node: Place) -> None:
     """The fake takes it, a real node answers 400."""
-    guest = place.made(onboot=True, protection=False, nesting=True)
-    wait(place.api, start(place.api, guest), timeout=60)
-    wait(place.api, destroy(place.api, guest), timeout=60)
+    guest = fake_node.made(onboot=True, protection=False, nesting=True)
+    wait(fake_node.api, start(fake_node.api, guest), timeout=60)
+    wait(fake_node.api, destroy(fake_node.api, guest), timeout=60)
     assert fake.requests
     assert not [each for each in fake.requests if "True" in str(each) or "False" in str(each)]
 

@@ -30,6 +30,7 @@ from services.proxmox.storage import has_template, list_storages, list_stored, u
 from services.proxmox.tasks import Upid, wait
 from services.proxmox.volumes import add_volume, destroy_detached, detach_volume, grow_volume, mounted_at
 from tests.contract.proxmox.place import GIB, Place
+from tests.e2e.waiting import until
 
 
 def done(place: Place, upid: Upid | None) -> None:
@@ -104,8 +105,11 @@ def test_starting_a_running_one_is_refused(place: Place) -> None:
 def test_the_address_is_told(place: Place) -> None:
     guest = place.made()
     done(place, start(place.api, guest))
-    addresses = [str(address) for each in interfaces(place.api, guest) for address in each.addresses]
-    assert "10.99.0.30/24" in addresses
+
+    def told() -> bool:
+        return "10.99.0.30/24" in [str(a) for each in interfaces(place.api, guest) for a in each.addresses]
+
+    until(told, "the address")
 
 
 def test_a_configuration_is_changed_only_as_it_was_seen(place: Place) -> None:

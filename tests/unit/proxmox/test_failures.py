@@ -125,6 +125,7 @@ def test_what_tasks_were_recorded_to_end_with_is_known(file: str) -> None:
     [
         ("storage 'iso' does not allow content type 'rootdir' (Container)", Kind.CONTENT),
         ("storage 'iso' is not configured for content-type 'vztmpl'", Kind.CONTENT),
+        ("storage 'iso' does not support 'vztmpl' content", Kind.CONTENT),
         ("write error: No space left on device", Kind.SPACE),
         ("can't lock file '/run/lock/lxc/pve-config-100.lock' - got timeout", Kind.LOCKED),
         ("cluster not ready - no quorum?", Kind.NO_QUORUM),
