@@ -87,10 +87,18 @@ def test_another_modes_settings_are_refused(bench: Bench) -> None:
         mode(bench).check_server(FileServerSpec(native=NativeDeployment()))
 
 
-@pytest.mark.parametrize("field", ["node", "vmid", "pool", "storage", "template"])
-def test_what_a_container_keeps_for_life(bench: Bench, field: str) -> None:
-    old = FileServerSpec(lxc=LxcDeployment())
-    now = FileServerSpec(lxc=LxcDeployment(GuestPlacement(**{field: 300 if field == "vmid" else "other"})))
+@pytest.mark.parametrize(
+    ("field", "placement"),
+    [
+        ("node", GuestPlacement(node="other")),
+        ("vmid", GuestPlacement(vmid=300)),
+        ("pool", GuestPlacement(pool="other")),
+        ("storage", GuestPlacement(storage="other")),
+        ("template", GuestPlacement(template="other")),
+    ],
+)
+def test_what_a_container_keeps_for_life(bench: Bench, field: str, placement: GuestPlacement) -> None:
+    old, now = FileServerSpec(lxc=LxcDeployment()), FileServerSpec(lxc=LxcDeployment(placement))
     mode(bench).check_server(now)
     with pytest.raises(InvalidField) as refused:
         mode(bench).check_server(now, old)
