@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from services.core.errors import LimitReached, PreconditionFailed, ProxmoxFailed, PvesmbError, StorageFull
-from services.core.steps import Claim, Work
+from services.core.steps import Claim, Claims, Work
 from services.lxc.known import Known, forget, known
 from services.lxc.settings import LxcSettings, deployment
 from services.proxmox import containers, nodes, tasks
@@ -30,7 +30,7 @@ _RACES = 50
 class ContainerStep:
     """The container exists, is ours, and has the options that the file server wants. `template` chooses what it is made
     from, as a volume id; `key` gives the SSH key that may log in, as a line; `lost_seconds` is how long a call whose answer
-    was lost has to show what it has done."""
+    was lost has to show what it has done; `forgotten` is told the uid of a file server whose container is gone."""
 
     name = "container"
     server_only = True
@@ -42,7 +42,9 @@ class ContainerStep:
         template: Callable[[Server], str],
         key: Callable[[str], str],
         lost_seconds: float = LOST_SECONDS,
+        forgotten: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._forgotten = forgotten
         self._lost_seconds = lost_seconds
         self._settings = settings
         self._api = api
@@ -62,7 +64,7 @@ class ContainerStep:
         elif found.made:
             raise gone(found.guest, config)
         else:
-            forget(work.claims, uid)
+            self._forget(work.claims, uid)
             self._create(work)
 
     def look(self, work: Work, found: Known) -> Config | None:
@@ -166,8 +168,7 @@ class ContainerStep:
         if have is None:
             require_space(self._api, self._settings, server, new.rootfs.storage, wanted)
         elif deployment(server.spec).placement.system_disk_bytes > have.size_bytes:
-            storage = have.volume.partition(":")[0]
-            require_space(self._api, self._settings, server, storage, wanted - have.size_bytes)
+            require_space(self._api, self._settings, server, have.storage, wanted - have.size_bytes)
 
     # What it is like
 
@@ -215,7 +216,11 @@ class ContainerStep:
             self._destroy(work, found.guest)
         elif config is not None and found.made:
             work.note(f"{found.guest.subject} does not carry our uid any more and was left alone")
-        forget(work.claims, uid)
+        self._forget(work.claims, uid)
+
+    def _forget(self, claims: Claims, uid: str) -> None:
+        self._forgotten(uid)
+        forget(claims, uid)
 
     def _destroy(self, work: Work, guest: Guest) -> None:
         try:

@@ -46,16 +46,18 @@ from tests.contract.lxc.world import (
 
 @dataclass
 class NoGuests:
-    """Lets nobody in; notes at which address it was tried."""
+    """Lets nobody in."""
 
-    asked: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
 
     def public_key(self, uid: str) -> str:
         return KEY
 
     def host(self, uid: str, address: str) -> Host:
-        self.asked.append(address)
         raise HostUnreachable("nobody is let in")
+
+    def forget(self, uid: str) -> None:
+        self.forgotten.append(uid)
 
 
 def mode(bench: Bench, root: Session | None = None, **settings: object) -> LxcMode:
@@ -185,6 +187,16 @@ def test_shares_with_volumes_keep_their_file_server(bench: Bench) -> None:
 def test_each_share_has_a_place_that_none_had(bench: Bench) -> None:
     places = {mode(bench).share_path(bench.server.name, "docs", ShareSpec()) for _ in range(50)}
     assert len(places) == 50 and all(place.startswith("/srv/pvesmb/") and len(place) == 24 for place in places)
+
+
+def test_a_way_into_a_container_ends_with_it(bench: Bench) -> None:
+    guests = NoGuests()
+    lxc = LxcMode(SETTINGS, bench.api, bench.claims, guests, lambda _: TEMPLATE, lambda uid: "x")
+    container = lxc.steps[0]
+    container.ensure(bench.work())
+    assert guests.forgotten == []
+    container.remove(bench.work())
+    assert guests.forgotten == [bench.server.uid] and bench.claims.rows == {}
 
 
 # The address
