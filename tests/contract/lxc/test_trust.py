@@ -17,7 +17,14 @@ from services.proxmox.preflight import preflight
 from services.proxmox.session import Endpoint, Session
 from services.proxmox.storage import has_template, upload_template
 from tests.contract.fake_node import TEMPLATE, TOKEN, revoke
-from tests.contract.lxc.world import KEY, SETTINGS, Bench, share, spoken, with_placement
+from tests.contract.lxc.world import (
+    KEY,
+    SETTINGS,
+    Bench,
+    share,
+    spoken,
+    with_placement,
+)
 
 NEEDED = [(path, each) for path, all in SETTINGS.needs().privileges().items() for each in all]
 
