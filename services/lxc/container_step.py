@@ -25,6 +25,16 @@ DESTROY_TIMEOUT = 300.0
 #: For a call whose answer was lost to show what it has done.
 LOST_SECONDS = 10.0
 _RACES = 50
+#: After which a container may be there, or come. None is no answer of the node's.
+_UNDECIDED = (
+    None,
+    Kind.UNREACHABLE,
+    Kind.TIMEOUT,
+    Kind.DROPPED,
+    Kind.NOT_PROXMOX,
+    Kind.UNTRUSTED,
+    Kind.TASK_LOST,
+)
 
 
 class ContainerStep:
@@ -94,6 +104,8 @@ class ContainerStep:
                 self._make(work, guest, template)
             except PvesmbError as error:
                 if kind_of(error) is not Kind.ID_TAKEN:
+                    if self._surely_not_there(guest, error):
+                        work.claims.release("guest", str(guest.vmid), server.uid)
                     raise
                 work.claims.release("guest", str(guest.vmid), server.uid)
                 if placement.vmid:
@@ -102,6 +114,15 @@ class ContainerStep:
             self._note_made(work, guest)
             return
         raise LimitReached("every guest id that was free had been taken a moment later", help="Try again.")
+
+    def _surely_not_there(self, guest: Guest, error: PvesmbError) -> bool:
+        """Whether the node itself has refused, and holds nothing: then nobody has to wait for what may still come of it."""
+        if kind_of(error) in _UNDECIDED:
+            return False
+        try:
+            return containers.find(self._api, guest) is None
+        except PvesmbError:
+            return False
 
     def _claim_id(self, work: Work, node: str, template: str, wanted: int) -> int:
         def claim(vmid: int) -> bool:

@@ -12,7 +12,7 @@ from services.core.errors import (
     ProxmoxFailed,
     PvesmbError,
 )
-from services.proxmox.failures import Kind, kind_of
+from services.proxmox.failures import Kind, Refusal, error_of, kind_of
 from tests.contract.lxc.trouble import (
     Trouble,
     TroubledApi,
@@ -116,7 +116,7 @@ def test_a_task_that_fails_leaves_nothing(bench: Bench) -> None:
     with pytest.raises(PvesmbError) as failed:
         bench.make()
     assert kind_of(failed.value) is Kind.NO_VOLUME
-    assert bench.fake.cts == []
+    assert bench.fake.cts == [] and bench.claims.rows == {}, "what the node refused itself need not be waited for"
     assert_removes_to_nothing(bench)
 
 
@@ -124,6 +124,7 @@ def test_a_node_that_answers_500(bench: Bench) -> None:
     bench.fake.fail("POST", "/nodes/pve1/lxc", 500, "internal trouble", times=1)
     with pytest.raises(ProxmoxFailed, match="internal trouble"):
         bench.make()
+    assert bench.claims.rows == {}
     bench.make()
     assert_only_ours(bench)
 
@@ -193,3 +194,15 @@ def test_somebody_else_starts_it_first(bench: Bench) -> None:
     bench.api = TroubledApi(bench.api, answers={f"/nodes/pve1/lxc/{bench.vmid}/status/current": stopped})
     bench.ensure()
     assert len(sent(bench.fake, "POST", "/status/start")) == 1
+
+
+@pytest.mark.fakepve(time_scale=0.01)
+def test_an_answer_of_500_while_the_task_works_keeps_the_claim(bench: Bench) -> None:
+    """Nothing is sure before the container is there or is not."""
+    bench.fake.ct_secs["create"] = 60
+    refused = error_of(Refusal(500, "internal trouble", "it"))
+    troubled(bench, Trouble("POST", "/lxc", lambda: refused))
+    with pytest.raises(ProxmoxFailed):
+        bench.make()
+    assert bench.kinds() == ["guest"]
+    assert_removes_to_nothing(bench)
