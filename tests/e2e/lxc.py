@@ -48,7 +48,7 @@ class LxcDeployment(Deployment):
 
     def failing_share(self) -> pvesmb.Share:
         """No storage here has so much."""
-        return pvesmb.Share(volume=pvesmb.VolumeStorage(size_bytes=2**60))
+        return pvesmb.Share(volume=pvesmb.VolumeStorage(size_bytes=2**50))
 
     # From outside
 
