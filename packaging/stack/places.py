@@ -19,6 +19,8 @@ class Places:
     acts as the user who is connected, and could not reach a share below a closed directory such as /root."""
 
     state: Path
+    #: Directory of the file by which the command line finds the gateway; default: `state`.
+    client: Path | None = None
 
     @property
     def _short(self) -> Path:
@@ -59,7 +61,7 @@ class Places:
     @property
     def client_config(self) -> Path:
         """The file by which the command line finds the gateway."""
-        return self.state / "client.toml"
+        return (self.client or self.state) / "client.toml"
 
     def open(self) -> None:
         """Makes the directories, and the view where one is needed."""
