@@ -34,7 +34,9 @@ def write(places: Places, mode: Mode) -> Settings:
         authority.issue("admin", uris=[pki.role_uri(Role.ADMIN, "admin")])
     address = f"127.0.0.1:{_port(places.etc / 'gateway.port')}"
     backends = _write(
-        places.etc / "backends.toml", {}, {f"backends.{mode.name}": {"target": f"unix:{places.sockets / f'{mode.name}.sock'}"}}
+        places.etc / "backends.toml",
+        {},
+        {f"backends.{mode.name}": {"target": f"unix:{places.sockets / f'{mode.name}.sock'}"}},
     )
     gateway = _write(
         places.etc / "gateway.toml",

@@ -32,7 +32,6 @@ LAYOUT = Layout(
     group="/var/lib/extrausers/group",
     probe_dir="/var/lib/samba/pvesmb-probe",
     every_address=True,
-    volumes_stay=True,
 )
 
 

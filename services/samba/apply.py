@@ -95,8 +95,7 @@ def directory(server: Server, share: Share, contents: Contents) -> Json:
 
 
 def removal(share: Share, data: str) -> Json:
-    """What the script has to know to remove it: `keep` it, `delete` it with its data, or remove it if `empty`;
-    `clear` deletes what is in a volume that stays."""
+    """What the script has to know to remove it: `keep` it, `delete` it with its data, or remove it if `empty`."""
     return {
         "name": share.name.last,
         "uid": share.uid,

@@ -31,8 +31,6 @@ class Layout:
     probe_dir: str = ""
     #: Whether smbd listens on every address of its host (a guest that is ours alone, whose address DHCP may change).
     every_address: bool = False
-    #: Whether a volume stays mounted when its share is gone, so that its files have to be deleted one by one.
-    volumes_stay: bool = False
     #: Set for smbd and for each of its tools, as (name, value).
     environment: tuple[tuple[str, str], ...] = ()
 

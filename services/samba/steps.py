@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from services.core.domain.names import Kind
-from services.core.domain.share import DirectoryStorage, VolumeStorage
+from services.core.domain.share import DirectoryStorage
 from services.core.errors import NotConfirmed, OperationCancelled, PreconditionFailed, PvesmbError, SambaUnavailable
 from services.core.steps import Change, Claim, Contents, Work
 from services.samba import config, probe, shares
@@ -123,9 +123,7 @@ class ApplyStep:
                 "roots": list(self._instances.roots(server)),
                 "whole": work.whole,
             },
-            timeout=DELETE_TIMEOUT
-            if {row["directory"]["data"] for row in rows.values()} & {"delete", "clear"}
-            else TIMEOUT,
+            timeout=DELETE_TIMEOUT if any(row["directory"]["data"] == "delete" for row in rows.values()) else TIMEOUT,
         )
         _collect(work.live(Kind.SHARE), answer["shares"])
         gone = work.live(Kind.SHARE)
@@ -159,8 +157,7 @@ class ApplyStep:
         if change.options.get("rollback"):
             data = "empty"
         elif change.options.get("delete_data"):
-            stays = isinstance(share.spec.storage, VolumeStorage) and self._instances.layout(work.server).volumes_stay
-            data = "clear" if stays else "delete"
+            data = "delete"
             if others := within(contents, str(share.assigned["path"])):
                 named = ", ".join(others)
                 change.error = PreconditionFailed(f"the data of {change.id} holds other shares: {named}")

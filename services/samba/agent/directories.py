@@ -90,14 +90,11 @@ def check_directory(item: Answer, roots: list[str]) -> str:
 
 
 def remove_directory(item: Answer, roots: list[str], *, really: bool) -> Answer:
-    """Removes the directory if it is ours: with `data` = `delete` with all that is in it, with `empty` only if nothing is;
-    `clear` removes what is in a volume. Not `really` only looks whether it may be. Symbolic links are not followed and
-    mounts not entered."""
-    if item["data"] == "keep" or (item["volume"] and item["data"] != "clear"):
+    """Removes the directory if it is ours: with `data` = `delete` with all that is in it, with `empty` only if nothing is.
+    Not `really` only looks whether it may be. Symbolic links are not followed and mounts not entered."""
+    if item["volume"] or item["data"] == "keep":
         return {}
     with Place(item, roots) as place:
-        if item["data"] == "clear":
-            return clear_volume(place, really=really)
         try:
             parent = place.descend(make=False)
             fd = place.child(parent, place.leaf, place.path) if parent is not None else None
@@ -133,15 +130,6 @@ def remove_directory(item: Answer, roots: list[str], *, really: bool) -> Answer:
                 os.rmdir(f".pvesmb-{item['uid']}", dir_fd=parent)
         remove_parents(place)
         return {}
-
-
-def clear_volume(place: Place, *, really: bool) -> Answer:
-    """What is not mounted has been taken away with what was in it."""
-    parent = place.descend(make=False)
-    fd = place.child(parent, place.leaf, place.path) if parent is not None else None
-    if really and fd is not None and os.path.ismount(place.path):
-        empty_directory(fd, place.path)
-    return {}
 
 
 def remove_parents(place: Place) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -255,22 +254,6 @@ def test_a_volume_is_taken_over_when_it_is_mounted(lab: Lab) -> None:
         assert lab.drift() == []
         lab.remove(row, delete_data=True)
         assert os.listdir(place) == ["f"], "a volume's data is its own step's"
-
-
-def test_files_in_a_volume_that_stays_are_deleted(lab: Lab) -> None:
-    """A running container lets go of a volume only when it stops."""
-    lab.files = replace(lab.files, volumes_stay=True)
-    place = f"{lab.base}/volumes/docs"
-    with mounted(place):
-        row = lab.share("docs", "alice:read-write", path=place, storage=VolumeStorage(512 * 1024**2))
-        lab.ensure(row)
-        os.makedirs(f"{place}/a/b")
-        Path(place, "a", "b", "file").write_text("secret")
-        lab.remove(row)
-        assert os.listdir(place) == ["a"]
-        lab.ensure(row)
-        assert lab.remove(row, delete_data=True)[0].error is None
-        assert os.path.ismount(place) and os.listdir(place) == []
 
 
 def test_a_full_storage_is_told(lab: Lab) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import zip_longest
@@ -75,16 +75,14 @@ def named(moment: Moment) -> str:
     return f"{moment.when}-{moment.step}" + (f"-{moment.command}-{moment.seconds:g}" if moment.when == "inside" else "")
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    full = metafunc.config.getoption("--full")
-    if "moments" in metafunc.fixturenames:
-        undo = metafunc.function is test_undo
-        rows: list[tuple[str, tuple[Moment | None, Moment | None]]] = []
-        for mode in MODES:
-            ways = zip_longest([] if undo else forward(mode), backward(mode))
-            rows += [(mode, way) for way in ways][:: 1 if full else EVERY[mode]]
-        ids = ["-".join([mode, *(named(moment) for moment in way if moment)]) for mode, way in rows]
-        metafunc.parametrize(("mode", "moments"), rows, indirect=["mode"], ids=ids, scope="session")
+def by_mode(ways: Callable[[str], Iterable[tuple[Moment | None, Moment | None]]]) -> pytest.MarkDecorator:
+    """The moments of each mode; in a mode that takes its time, most of them only where there is time for all."""
+    rows = []
+    for mode in MODES:
+        for number, way in enumerate(ways(mode)):
+            id = "-".join([mode, *(named(moment) for moment in way if moment)])
+            rows.append(pytest.param(mode, way, id=id, marks=[pytest.mark.full] if number % EVERY[mode] else []))
+    return pytest.mark.parametrize(("mode", "moments"), rows, indirect=["mode"], scope="session")
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +145,7 @@ def assert_wanted(deployment: Deployment, server: Server) -> None:
     assert all(r.state == pvesmb.ResourceState.RESOURCE_STATE_READY for r in deployment.client.shares.list(server.name))
 
 
+@by_mode(lambda mode: zip_longest(forward(mode), backward(mode)))
 def test_create_and_delete(mortal: Deployment, moments: tuple[Moment | None, Moment | None], figures: Figures) -> None:
     making, removing = moments
     if making is not None:
@@ -165,6 +164,7 @@ def test_create_and_delete(mortal: Deployment, moments: tuple[Moment | None, Mom
     assert mortal.traces(id, spec) == []
 
 
+@by_mode(lambda mode: [(None, moment) for moment in backward(mode)])
 def test_undo(hopeless: Deployment, moments: tuple[None, Moment], figures: Figures) -> None:
     """The create fails late: at its share, or because no share can be confirmed, which takes its time."""
     moments[1].write(hopeless.state)
