@@ -33,11 +33,8 @@ def write(places: Places, mode: Mode) -> Settings:
         authority.issue_gateway(["localhost", "127.0.0.1", socket.gethostname()])
         authority.issue("admin", uris=[pki.role_uri(Role.ADMIN, "admin")])
     address = f"127.0.0.1:{_port(places.etc / 'gateway.port')}"
-    backends = _write(
-        places.etc / "backends.toml",
-        {},
-        {f"backends.{mode.name}": {"target": f"unix:{places.sockets / f'{mode.name}.sock'}"}},
-    )
+    listen = f"unix:{places.sockets / f'{mode.name}.sock'}"
+    backends = _write(places.etc / "backends.toml", {}, {f"backends.{mode.name}": {"target": listen}})
     gateway = _write(
         places.etc / "gateway.toml",
         {
@@ -57,7 +54,7 @@ def write(places: Places, mode: Mode) -> Settings:
         places.etc / f"{mode.name}.toml",
         {
             "backend_id": mode.name,
-            "listen": [f"unix:{places.sockets / f'{mode.name}.sock'}"],
+            "listen": [listen],
             "metrics_listen": f"127.0.0.1:{_port(places.etc / f'{mode.name}-metrics.port', 9742)}",
             **mode.settings(),
         },

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,13 @@ import pvesmb
 
 from packaging.stack.node import CLONE, NODE, LocalNode
 from packaging.stack.places import Places
+from services.proxmox import containers, tasks
+from services.proxmox.containers import Guest
+from services.proxmox.session import Api
 
 #: Templates that were built, for every stack and the tests of this clone.
 TEMPLATES = CLONE / ".make" / "templates"
+NAMES = ("native", "lxc")
 #: Guests may not be in the machine's own network namespace: this one is taken where none is named.
 NETNS = "pvesmb"
 
@@ -142,3 +147,13 @@ def boot(api: Api) -> None:
 
 def of(name: str, places: Places, namespace: str) -> Mode:
     return Lxc(places, namespace) if name == "lxc" else Native(places)
+
+
+def listed(node: LocalNode) -> Iterator[str]:
+    """The containers of the node, as `pct list` shows them, with their volumes."""
+    with closing(node.root()) as root:
+        yield f"{'VMID':<10} {'STATUS':<10} {'NAME':<16} VOLUMES"
+        for each in containers.list_containers(root, NODE):
+            mounts = containers.read_config(root, Guest(NODE, each.vmid)).mounts
+            volumes = " ".join(f"{key}={mount.volume}" for key, mount in sorted(mounts.items()))
+            yield f"{each.vmid:<10} {'running' if each.running else 'stopped':<10} {each.name:<16} {volumes}"

@@ -59,6 +59,12 @@ class Places:
         return self.run / "netns"
 
     @property
+    def last_netns(self) -> str:
+        """The network namespace of the last start; empty before the first."""
+        kept = self.run / "last-netns"
+        return kept.read_text() if kept.exists() else ""
+
+    @property
     def client_config(self) -> Path:
         """The file by which the command line finds the gateway."""
         return (self.client or self.state) / "client.toml"
