@@ -159,7 +159,12 @@ def _environment(description: Description, work: Path) -> dict[str, str]:
 
 def _run(argv: list[str], environment: dict[str, str], progress: Progress, cancelled: Callable[[], bool]) -> None:
     process = subprocess.Popen(
-        argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        argv,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        umask=0o022,  # a service's is narrower, and would go into the template
     )
     said: list[str] = []
     try:
