@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pvesmb
 
-from packaging.stack.node import CLONE, NODE, LocalNode
+from packaging.stack.node import CLONE, NODE, LocalNode, open_network
 from packaging.stack.places import Places
 from services.proxmox import containers, tasks
 from services.proxmox.containers import Guest
@@ -109,6 +109,7 @@ class Lxc:
         subprocess.run(command, cwd=CLONE, check=True, stdout=subprocess.DEVNULL)
 
     def open(self) -> None:
+        open_network(self.namespace)
         self.node.start()
         with closing(self.node.root()) as root:
             boot(root)
