@@ -49,7 +49,7 @@ INSIDE_BACKWARD = {
 #: Settings under which a create fails late; native mode has a share for that.
 HOPELESS: Mapping[str, Mapping[str, Any]] = {"native": {}, "lxc": {"share_options": {"vfs objects": "nosuch"}}}
 #: Of so many kills at steps one is done where there is no time for all.
-EVERY = {"native": 1, "lxc": 6}
+EVERY = {"native": 1, "lxc": 8}
 
 
 def forward(mode: str) -> list[Moment]:
