@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,23 +53,33 @@ def smbclient(
     """Runs commands on a share; the password goes by a file, an empty user is a guest. `inside` is the beginning of a
     command that runs another one elsewhere."""
     words = [f"//{endpoint[0]}/{share}", "-p", str(endpoint[1]), *options, "-c", command]
-    return _run(words, user, password, directory, inside)
+    return _run([*inside, *_client(*words)], user, password, directory)
+
+
+def smbcacls(address: str, share: str, name: str, user: str, password: str, *options: str) -> Told:
+    """Shows or changes Windows' permissions of a file; the standard port is the only one that it knows."""
+    return _run(["smbcacls", f"//{address}/{share}", name, "-s", "/dev/null", *options], user, password, "/")
 
 
 def browse(endpoint: tuple[str, int], user: str, password: str) -> set[str]:
     """Names of the disk shares that the server lists."""
-    told = _run(["-L", endpoint[0], "-p", str(endpoint[1]), "-g"], user, password, "/")
+    told = _run(_client("-L", endpoint[0], "-p", str(endpoint[1]), "-g"), user, password, "/")
     assert told.ok, told.text
     return {line.split("|")[1] for line in told.text.splitlines() if line.startswith("Disk|")}
 
 
-def _run(words: Sequence[str], user: str, password: str, directory: str, inside: Sequence[str] = ()) -> Told:
-    argv = [*inside, "smbclient", *words, "-s", "/dev/null", "-t", str(ANSWER_SECONDS)]
+def _client(*words: str) -> list[str]:
+    return ["smbclient", *words, "-s", "/dev/null", "-t", str(ANSWER_SECONDS)]
+
+
+def _run(argv: Sequence[str], user: str, password: str, directory: str) -> Told:
     with tempfile.NamedTemporaryFile("w", prefix="pvesmb-auth-") as auth:
         auth.write(f"username={user}\npassword={password}\n")
         auth.flush()
-        argv += ["-A", auth.name] if user else ["-N", "-U", "%"]
-        done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        login = ["-A", auth.name] if user else ["-N", "-U", "%"]
+        done = subprocess.run(
+            [*argv, *login], cwd=directory, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
     text = done.stdout + done.stderr
     return Told(done.returncode == 0 and "NT_STATUS_" not in text, text)
 
