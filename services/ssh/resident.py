@@ -46,7 +46,7 @@ class Resident:
         try:
             with self._connection.used(deadline):
                 for _ in range(2):
-                    channel = self._ready(min(deadline, time.monotonic() + START_SECONDS))
+                    channel = self._ready(deadline)
                     if channel is None:
                         return None
                     word, status, out, err = self._ask(channel, stdin, deadline)
@@ -85,13 +85,13 @@ class Resident:
         self._drop()
         channel = self._channel = self._connection.open(deadline)
         mark = secrets.token_hex(16)
+        until = min(deadline, time.monotonic() + START_SECONDS)
         try:
             channel.exec_command(("exec " + shlex.join(["sh", "-c", _START, "sh", mark, *self.program, "stream"])).encode())
-            channel.settimeout(left(deadline))
             head = b""
             while f"{mark}\n".encode() not in head:
-                head += _received(channel, 1, deadline)
-            if _line(channel, deadline)[0] == "ready":
+                head += _received(channel, 1, until)
+            if _line(channel, until)[0] == "ready":
                 return channel
         except FAILURES:
             pass

@@ -164,6 +164,14 @@ def test_one_that_is_idle_or_old_ends_and_the_next_takes_its_place(far: Far, hos
         assert far.host.run(far.argv, stdin=b"abc").stdout == b"abc\n"
 
 
+def test_a_host_that_never_greets_is_unreachable(far: Far, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(resident, "START_SECONDS", 0.5)
+    proxy.hang()
+    with pytest.raises(HostUnreachable, match="cannot be reached"):
+        far.host.run(far.argv, timeout=30)
+
+
 def test_without_the_program_the_usual_way_tells_why(proxy: Proxy, key: Key) -> None:
     far = Far(proxy, key, ["/nowhere/python3", "-c", "pass"])
     with pytest.raises(HostNotPrepared) as caught:
