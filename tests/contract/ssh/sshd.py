@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 from dataclasses import dataclass, field
@@ -67,10 +68,16 @@ class Sshd:
         until(self._greets, "sshd answers")
 
     def stop(self) -> None:
-        """As if the power went: nothing says goodbye, but for the kernel."""
+        """As if the power went: nothing says goodbye, but for the kernel. The first process of a namespace is only gone
+        when all of it is, and unshare(1) waits for that."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            for first in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+                os.kill(int(first), signal.SIGKILL)
+            try:
+                self._process.wait(30)
+            finally:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def log(self) -> str:
