@@ -21,6 +21,7 @@ from pvesmb.v1 import (
     file_server_service_pb2,
     group_service_pb2,
     share_service_pb2,
+    template_service_pb2,
     user_service_pb2,
 )
 from pydantic import Field
@@ -43,6 +44,7 @@ FORWARDED: Sequence[ServiceDescriptor] = (
     share_service_pb2.DESCRIPTOR.services_by_name["ShareService"],
     user_service_pb2.DESCRIPTOR.services_by_name["UserService"],
     group_service_pb2.DESCRIPTOR.services_by_name["GroupService"],
+    template_service_pb2.DESCRIPTOR.services_by_name["TemplateService"],
     operations_pb2.DESCRIPTOR.services_by_name["Operations"],
 )
 #: The service that the gateway answers itself.

@@ -10,9 +10,10 @@ from typing import Any
 
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind, Name
-from services.core.domain.resource import Resource
+from services.core.domain.resource import Condition, Resource, Severity
 from services.core.domain.share import ShareSpec
-from services.core.errors import PreconditionFailed, PvesmbError
+from services.core.domain.template import StoredTemplate, TemplateSpec
+from services.core.errors import InvalidField, OperationCancelled, PreconditionFailed, PvesmbError
 from services.core.steps import Claim, Drift, Plan, Step, Work
 
 
@@ -172,6 +173,90 @@ class FakeMode:
 
     def share_path(self, server: Name, id: str, spec: ShareSpec) -> str:
         return f"/data/{server.last}/{id}"
+
+
+class FakeTemplates:
+    """Makes templates in a dictionary: `held` is what lies on the storage, with its size."""
+
+    def __init__(self, hook: Hook = lambda step, action, phase: None) -> None:
+        self.held: dict[str, int] = {}
+        self.telling: Sequence[tuple[float, str]] = ((0.25, "fetching"),)
+        self.hook = hook
+        self.steps: Sequence[Step] = [FakeBuild(self), FakeUpload(self)]
+
+    def wanted(self, release: int) -> StoredTemplate:
+        if release not in (0, 12, 13):
+            raise InvalidField.of("debian_release", "choose one of 12, 13")
+        return StoredTemplate(f"ours-{release or 12}", f"local:ours-{release or 12}", 0, 0.0, release or 12, "v1")
+
+    def stored(self) -> Sequence[StoredTemplate]:
+        return [
+            StoredTemplate(
+                place.removeprefix("local:"),
+                place,
+                size,
+                5.0,
+                12 if "ours" in place else 0,
+                "v1" if "ours" in place else "",
+            )
+            for place, size in sorted(self.held.items())
+        ]
+
+    def look(self, template: Resource[TemplateSpec]) -> Sequence[Condition]:
+        if template.assigned["place"] in self.held:
+            return ()
+        return [Condition("TemplateMissing", Severity.ERROR, "PROXMOX_FAILED", "is gone", "build it", 7.0)]
+
+    def observe(self, work: Work) -> Sequence[Drift]:
+        gone = work.server.assigned["place"] not in self.held
+        return [Drift(work.server.name, "is gone")] if gone else []
+
+    def plan(self, work: Work) -> Plan:
+        return Plan(tuple(step.name for step in self.steps), effects=(str(work.server.assigned["place"]),))
+
+
+@dataclass
+class FakeBuild:
+    """Tells how far it is."""
+
+    templates: FakeTemplates
+    name: str = "build"
+    server_only: bool = True
+
+    def ensure(self, work: Work) -> None:
+        self.templates.hook(self.name, "ensure", "before")
+        for done, text in self.templates.telling:
+            work.progress(done, text)
+        self.templates.hook(self.name, "ensure", "after")
+        if work.cancelled():
+            raise OperationCancelled("the build was cancelled")
+
+    def remove(self, work: Work) -> None:
+        self.templates.hook(self.name, "remove", "before")
+
+
+@dataclass
+class FakeUpload:
+    templates: FakeTemplates
+    name: str = "upload"
+    server_only: bool = True
+
+    def ensure(self, work: Work) -> None:
+        place, uid = work.server.assigned["place"], work.server.uid
+        self.templates.hook(self.name, "ensure", "before")
+        work.claims.put(Claim("template", place, uid))
+        self.templates.held[place] = 1000
+        work.claims.put(Claim("template-content", place, uid, {"size": 1000}))
+        self.templates.hook(self.name, "ensure", "after")
+
+    def remove(self, work: Work) -> None:
+        place, uid = work.server.assigned["place"], work.server.uid
+        self.templates.hook(self.name, "remove", "before")
+        if work.claims.get("template", place) is not None:
+            self.templates.held.pop(place, None)
+        for kind in ("template-content", "template"):
+            work.claims.release(kind, place, uid)
+        self.templates.hook(self.name, "remove", "after")
 
 
 def name(server: str = "fs", kind: Kind = Kind.FILE_SERVER, id: str = "") -> Name:

@@ -1,7 +1,8 @@
 """`python -m packaging.stack run|stop`: the whole product on one machine.
 
-Starts a native backend and the gateway, makes a first share, says how to reach it, and watches the processes until it is
-told to stop. State lies below one directory and survives a stop.
+Starts a backend and the gateway, makes a first share, says how to reach it, and watches the processes until it is told to
+stop. In lxc mode a stand-in for a Proxmox VE node comes with it, and all of it lives in a network namespace. State lies
+below one directory and survives a stop.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pvesmb
 
-from packaging.stack import configs, first_share, netns
+from packaging.stack import configs, first_share, modes, netns
+from packaging.stack.modes import Mode
+from packaging.stack.node import LocalNode
 from packaging.stack.places import Places
 from packaging.stack.processes import Service, running_pid, wait_gone
 
 CLONE = Path(__file__).resolve().parent.parent.parent
 MARKER = "packaging.stack run"
+#: By the name of the mode.
+Stacks = Mapping[str, tuple[Places, Mode]]
 
 
 def main() -> int:
@@ -29,25 +36,44 @@ def main() -> int:
     if os.geteuid() != 0:
         print("This needs root: smbd serves files as the user who is connected.", file=sys.stderr)
         return 2
-    places = Places(arguments.state.resolve())
+    stacks = all_modes(arguments.state.resolve())
     if arguments.command == "stop":
-        return stop(places)
-    if arguments.mode != "native":
-        print(f"MODE={arguments.mode} is not part of this version; MODE=native is.", file=sys.stderr)
+        return stop(stacks)
+    if arguments.command == "guests":
+        return guests(stacks["lxc"][0])
+    for name, (places, _) in stacks.items():
+        if (pid := running_pid(places.run / "stack.pid", MARKER)) is not None:
+            print(f"It runs already, in {name} mode (pid {pid}). `make stop` ends it.", file=sys.stderr)
+            return 2
+    if arguments.mode not in stacks:
+        print(f"MODE={arguments.mode} is not part of this version; {' and '.join(stacks)} are.", file=sys.stderr)
         return 2
-    if (pid := running_pid(places.run / "stack.pid", MARKER)) is not None:
-        print(f"It runs already (pid {pid}). `make stop` ends it.", file=sys.stderr)
-        return 2
-    if arguments.netns:
-        if netns.ensure(arguments.netns):
-            places.run.mkdir(parents=True, exist_ok=True)
-            places.made_netns.write_text(arguments.netns)
-        if not netns.inside(arguments.netns):
-            command = netns.command(arguments.netns, [sys.executable, "-m", MARKER.split()[0], *sys.argv[1:]])
-            os.execvp(command[0], command)
+    places, mode = stacks[arguments.mode]
+    if (name := arguments.netns or mode.netns) and not (Path("/run/netns", name).exists() and netns.inside(name)):
+        enter(places, mode, name)
     if arguments.detach:
         return detach(places, sys.argv[1:])
-    return run(places, arguments.netns or "-")
+    return run(places, modes.of(arguments.mode, places, name or "-"), name or "-")
+
+
+def all_modes(state: Path) -> Stacks:
+    """Where each mode has its things, in one state directory; in the network namespace of its last start."""
+    found = {}
+    for name in modes.NAMES:
+        places = Places(state) if name == "native" else Places(state / name, state)
+        found[name] = (places, modes.of(name, places, places.last_netns))
+    return found
+
+
+def enter(places: Places, mode: Mode, namespace: str) -> NoReturn:
+    """Starts again in the namespace."""
+    mode.prepare()
+    made = netns.ensure(namespace)
+    places.run.mkdir(parents=True, exist_ok=True)
+    if made:
+        places.made_netns.write_text(namespace)
+    command = netns.command(namespace, [sys.executable, "-m", MARKER.split()[0], *sys.argv[1:]])
+    os.execvp(command[0], command)
 
 
 def _parse() -> argparse.Namespace:
@@ -58,7 +84,8 @@ def _parse() -> argparse.Namespace:
     starting.add_argument("--mode", choices=["native", "lxc", "vm"], default="native")
     starting.add_argument("--netns", default="", help="network namespace to run in, made if absent")
     stopping = commands.add_parser("stop")
-    for command in (starting, stopping):
+    listing = commands.add_parser("guests", help="containers of the stand-in node, as `pct list` shows them")
+    for command in (starting, stopping, listing):
         command.add_argument("--state", type=Path, default=CLONE / "var", help="directory of all state")
     return parser.parse_args()
 
@@ -90,43 +117,45 @@ def detach(places: Places, argv: list[str]) -> int:
     return 1
 
 
-def run(places: Places, namespace: str) -> int:
+def run(places: Places, mode: Mode, namespace: str) -> int:
     """Runs until SIGINT or SIGTERM."""
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     places.open()
     (places.run / "stack.pid").write_text(f"{os.getpid()}\n")
-    settings = configs.write(places)
+    (places.run / "last-netns").write_text(namespace)
     python = [sys.executable, "-m"]
-    native = _service(places, "native", [*python, "services.native", "--config", str(settings.native)])
-    gateway = _service(places, "gateway", [*python, "gateway", "--config", str(settings.gateway)])
+    started: list[Service] = []
     try:
-        for service in (native, gateway):
-            service.start()
-            service.wait_ready(60)
+        mode.open()
+        settings = configs.write(places, mode)
+        service = _service(places, mode.name, [*python, f"services.{mode.name}", "--config", str(settings.service)])
+        gateway = _service(places, "gateway", [*python, "gateway", "--config", str(settings.gateway)])
+        for each in (service, gateway):
+            each.start()
+            started.append(each)
+            each.wait_ready(60)
         port = 445 if namespace != "-" else 0
-        share = first_share.ensure(f"unix:{gateway.socket}", places.run.parent / "etc" / "demo.password", port=port)
+        share = first_share.ensure(f"unix:{gateway.socket}", mode, places.etc / "demo.password", port=port)
         _say(places, settings.address, share, namespace)
         while not stopping.wait(0.2):
-            native.look()
-            gateway.look()
+            mode.look()
+            for each in started:
+                each.look()
     except (RuntimeError, pvesmb.PvesmbError) as error:
         print(error, file=sys.stderr)
         return 1
     finally:
-        gateway.stop()
-        native.stop()
-        finish(places)
+        for each in reversed(started):
+            each.stop()
+        finish(places, mode)
     return 0
 
 
-def finish(places: Places) -> None:
+def finish(places: Places, mode: Mode) -> None:
     """Ends whatever is left, also after processes that could not do it themselves because they were killed."""
-    config = places.etc / "native.toml"
-    if config.exists() and (places.view / "native" / "store.db").exists():
-        command = [sys.executable, "-m", "services.native", "--config", str(config), "--stop-servers"]
-        subprocess.run(command, cwd=CLONE, check=True)
+    mode.finish(places.etc / f"{mode.name}.toml")
     places.close()
     if places.made_netns.exists():
         netns.remove(places.made_netns.read_text())
@@ -146,7 +175,7 @@ def _say(places: Places, address: str, share: first_share.FirstShare, namespace:
     )
     inside = f"ip netns exec {namespace} " if namespace != "-" else ""
     cli = os.path.relpath(CLONE / ".venv" / "bin" / "pvesmb")
-    if places.state != CLONE / "var":  # where the command line looks by itself
+    if places.client_config.parent != CLONE / "var":  # where the command line looks by itself
         cli = f"PVESMB_CONFIG={places.client_config} {cli}"
     password = f"$(cat {os.path.relpath(share.password_file)})"
     print("Try next:")
@@ -159,17 +188,29 @@ def _say(places: Places, address: str, share: first_share.FirstShare, namespace:
     print(flush=True)
 
 
-def stop(places: Places) -> int:
+def stop(stacks: Stacks) -> int:
     """Ends what runs, and returns when it has ended."""
-    pid = running_pid(places.run / "stack.pid", MARKER)
-    if pid is None:
-        finish(places)
+    ran = False
+    for places, mode in stacks.values():
+        pid = running_pid(places.run / "stack.pid", MARKER)
+        if pid is None:
+            finish(places, mode)
+            continue
+        ran = True
+        os.kill(pid, signal.SIGTERM)
+        if not wait_gone(pid, 90):
+            print(f"pid {pid} has not ended within 90 s; see {places.logs}", file=sys.stderr)
+            return 1
+    if not ran:
         print("It does not run.")
-        return 0
-    os.kill(pid, signal.SIGTERM)
-    if not wait_gone(pid, 90):
-        print(f"pid {pid} has not ended within 90 s; see {places.logs}", file=sys.stderr)
-        return 1
+    return 0
+
+
+def guests(places: Places) -> int:
+    """As an administrator of the node sees them, with whatever is not ours."""
+    netns.enter(places.last_netns)
+    for line in modes.listed(LocalNode(places.view / "node", places.last_netns)):
+        print(line)
     return 0
 
 

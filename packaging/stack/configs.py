@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.stack.modes import Mode
 from packaging.stack.places import Places
 from services.kit import pki
 from services.kit.identity import Role
@@ -20,21 +21,20 @@ GATEWAY_PORT = 7443
 class Settings:
     """Where the files are, and the gateway's address for callers with a certificate."""
 
-    native: Path
+    service: Path
     gateway: Path
     address: str
 
 
-def write(places: Places) -> Settings:
+def write(places: Places, mode: Mode) -> Settings:
     """Writes every file. Certificates are made at the first start and kept."""
     authority = pki.authority(places.etc / "tls")
     if not (authority.directory / "gateway.pem").exists():
         authority.issue_gateway(["localhost", "127.0.0.1", socket.gethostname()])
         authority.issue("admin", uris=[pki.role_uri(Role.ADMIN, "admin")])
     address = f"127.0.0.1:{_port(places.etc / 'gateway.port')}"
-    backends = _write(
-        places.etc / "backends.toml", {}, {"backends.native": {"target": f"unix:{places.sockets / 'native.sock'}"}}
-    )
+    listen = f"unix:{places.sockets / f'{mode.name}.sock'}"
+    backends = _write(places.etc / "backends.toml", {}, {f"backends.{mode.name}": {"target": listen}})
     gateway = _write(
         places.etc / "gateway.toml",
         {
@@ -50,21 +50,18 @@ def write(places: Places) -> Settings:
             }
         },
     )
-    native = _write(
-        places.etc / "native.toml",
+    service = _write(
+        places.etc / f"{mode.name}.toml",
         {
-            "backend_id": "native",
-            "listen": [f"unix:{places.sockets / 'native.sock'}"],
-            "metrics_listen": f"127.0.0.1:{_port(places.etc / 'native-metrics.port', 9742)}",
-            "state_dir": str(places.view / "native"),
-            "data_root": str(places.view / "data"),
-            "default_address": "127.0.0.1",
-            "stop_servers_on_exit": True,
+            "backend_id": mode.name,
+            "listen": [listen],
+            "metrics_listen": f"127.0.0.1:{_port(places.etc / f'{mode.name}-metrics.port', 9742)}",
+            **mode.settings(),
         },
         {},
     )
     _write(places.client_config, {"gateway": f"unix:{places.sockets / 'gateway.sock'}"}, {})
-    return Settings(native, gateway, address)
+    return Settings(service, gateway, address)
 
 
 def _write(path: Path, keys: Mapping[str, object], tables: Mapping[str, Mapping[str, object]]) -> Path:

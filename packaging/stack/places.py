@@ -19,6 +19,8 @@ class Places:
     acts as the user who is connected, and could not reach a share below a closed directory such as /root."""
 
     state: Path
+    #: Directory of the file by which the command line finds the gateway; default: `state`.
+    client: Path | None = None
 
     @property
     def _short(self) -> Path:
@@ -57,9 +59,15 @@ class Places:
         return self.run / "netns"
 
     @property
+    def last_netns(self) -> str:
+        """The network namespace of the last start; empty before the first."""
+        kept = self.run / "last-netns"
+        return kept.read_text() if kept.exists() else ""
+
+    @property
     def client_config(self) -> Path:
         """The file by which the command line finds the gateway."""
-        return self.state / "client.toml"
+        return (self.client or self.state) / "client.toml"
 
     def open(self) -> None:
         """Makes the directories, and the view where one is needed."""

@@ -19,6 +19,7 @@ from services.core.domain.account import GroupSpec, UserSpec
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Kind
 from services.core.domain.share import ShareSpec
+from services.core.domain.template import TemplateSpec
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ SPECS: Mapping[Kind, type[Any]] = {
     Kind.SHARE: ShareSpec,
     Kind.USER: UserSpec,
     Kind.GROUP: GroupSpec,
+    Kind.TEMPLATE: TemplateSpec,
 }
 
 

@@ -17,9 +17,10 @@ from services.core.domain.names import Kind, Name
 from services.core.domain.operation import Verb
 from services.core.domain.resource import Resource
 from services.core.domain.share import ShareSpec
+from services.core.domain.template import TemplateSpec
 from services.core.errors import PreconditionFailed, PvesmbError
 
-AnySpec = FileServerSpec | ShareSpec | UserSpec | GroupSpec
+AnySpec = FileServerSpec | ShareSpec | UserSpec | GroupSpec | TemplateSpec
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Work:
-    """What the steps are asked to do, for one file server.
+    """What the steps are asked to do, for one file server; or for one template, which then stands in its place.
 
     `whole` is true when the file server itself is made, changed or removed; then the steps that make it run too, and
     `changes` are its first contents. Otherwise `changes` are a batch of changed contents. `contents` is the whole desired
@@ -108,6 +109,8 @@ class Work:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: What people should know of how the whole went: it goes with the operation's last step.
     note: Callable[[str], None] = lambda _: None
+    #: Tells how much of the step that runs is done (0 to 1) and what it does, for people; as often as one likes.
+    progress: Callable[[float, str], None] = lambda _, __: None
     #: Whether nobody wants the work any more. A step that waits for long asks, and raises `OperationCancelled`.
     cancelled: Callable[[], bool] = lambda: False
 

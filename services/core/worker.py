@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.core.domain.names import Kind, Name
+from services.core.domain.names import ROOTS, Name
 from services.core.domain.operation import Operation, OperationState, Verb
 from services.core.domain.resource import State
 from services.core.runs import LeaseLost, Tools, execute
@@ -22,14 +22,14 @@ KEEP_OPERATIONS_SECONDS = 7 * 24 * 3600
 
 
 def batch_length(waiting: Sequence[Operation]) -> int:
-    """How many of the operations that wait for one file server, oldest first, can be run as one batch: one on the file
-    server itself; or those on its contents up to the next of that kind, as long as all make or all remove."""
+    """How many of the operations that wait for one file server or template, oldest first, can be run as one batch: one on
+    it itself; or those on its contents up to the next of that kind, as long as all make or all remove."""
     first = waiting[0]
-    if first.target.kind is Kind.FILE_SERVER:
+    if first.target.kind in ROOTS:
         return 1
     length = 0
     for operation in waiting[:MAX_BATCH]:
-        if operation.target.kind is Kind.FILE_SERVER:
+        if operation.target.kind in ROOTS:
             break
         if (operation.verb is Verb.DELETE) != (first.verb is Verb.DELETE):
             break
@@ -85,7 +85,7 @@ class Worker:
         self._threads.append(threading.Thread(target=self._keep, name="keeper"))
 
     def start(self) -> None:
-        """Takes up what an earlier process left, and checks every file server once."""
+        """Takes up what an earlier process left, and checks everything once."""
         if self._tools.store.embedded:
             with self._tools.store.transaction() as tx:
                 tx.release_leases()
@@ -117,9 +117,9 @@ class Worker:
         self.wanted.notify_one()
 
     def check_all(self) -> None:
-        """`check` for every file server."""
+        """`check` for every file server and template."""
         with self._tools.store.snapshot() as tx:
-            names = [server.name for server in tx.servers()]
+            names = [root.name for root in tx.roots()]
         for name in names:
             self.check(name)
 

@@ -35,7 +35,11 @@ def open_machine(directory: Path, storages: Mapping[str, StorageConfig], *, etc:
     share(directory / "mounts")
     for storage in storages.values():
         if storage.kind == "btrfs":
-            btrfs.open_storage(Path(storage.path), storage.size_bytes)
+            place = Path(storage.path)
+            place.mkdir(parents=True, exist_ok=True, mode=0o711)
+            if not btrfs.is_btrfs(place):
+                share(place)
+            btrfs.open_storage(place, storage.size_bytes)
 
 
 def close_machine(directory: Path, storages: Mapping[str, StorageConfig]) -> None:
@@ -102,8 +106,8 @@ def need_passage(directory: Path) -> None:
 
 
 def share(directory: Path) -> None:
-    """A mount of its own that tells others what happens below it: the processes that keep containers have mount namespaces,
-    and would hold on to volumes that are unmounted here."""
+    """A mount of its own that tells others what happens below it: the processes that keep containers, of this node and of
+    others, have mount namespaces, and would hold on to what is unmounted here."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o711)
     if Path(os.path.realpath(directory)) not in mounted():
         run(["mount", "--bind", str(directory), str(directory)])

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from pvesmb.v1 import backend_pb2
 
@@ -14,6 +15,7 @@ from services.kit import config, logging
 from services.lxc.config import LxcConfig
 from services.lxc.guests import SshGuests
 from services.lxc.mode import LxcMode
+from services.lxc.template_mode import TemplateMode
 from services.lxc.templates import newest_template
 from services.proxmox.session import Session
 from services.wire.backend import open_base, serve_mode
@@ -40,13 +42,16 @@ def run(settings: LxcConfig, wrap: Callable[[Mode], Mode]) -> int:
     chosen = settings.settings()
     lxc = LxcMode(chosen, api, base.claims, guests, newest_template(chosen, api), base.probe_secret, root)
 
+    templates = TemplateMode(chosen, api, base.claims, Path(settings.state_dir) / "templates")
+
     def close() -> None:
         guests.close()
         for session in (api, root):
             if session is not None:
                 session.close()
 
-    return serve_mode("lxc", settings, base, lxc, backend_pb2.Backend.MODE_LXC, node=settings.node, wrap=wrap, close=close)
+    mode = backend_pb2.Backend.MODE_LXC
+    return serve_mode("lxc", settings, base, lxc, mode, node=settings.node, wrap=wrap, close=close, templates=templates)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import posixpath
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +13,7 @@ from services.core.domain.share import MIN_VOLUME_BYTES
 from services.kit.config import ConfigError
 from services.lxc.settings import LxcSettings
 from services.proxmox.logins import Password, Token
-from services.proxmox.session import Endpoint
+from services.proxmox.session import SHA256, Endpoint
 from services.wire.backend import BACKEND_ID, BackendConfig
 
 #: Ids in an unprivileged container end at 65535 (subuid(5), and Proxmox VE's default map).
@@ -27,9 +29,11 @@ class LxcConfig(BackendConfig):
     node: str = Field(min_length=1, description="name of the Proxmox VE node that containers are made on")
     ca_file: str = Field(default="", description="authority of the API's certificate; default: those of the system")
     fingerprint: str = Field(default="", description="SHA-256 fingerprint of the API's certificate, instead of ca_file")
-    token: str = Field(pattern=r"^[^!@\s]+@[^!@\s]+![^!@\s]+$", description="API token: USER@REALM!NAME")
+    token: str = Field(pattern=r"^[^!@\s]+@[^!@\s]+![^!@=\s]+$", description="API token: USER@REALM!NAME")
     token_file: str = Field(description="file that holds the token's secret, readable by us alone")
-    password_user: str = Field(default="root@pam", description="user of the password login for host_path")
+    password_user: str = Field(
+        default="root@pam", pattern=r"^root@pam$", description="user of the password login for host_path: root@pam only"
+    )
     password_file: str = Field(default="", description="file with the password of root@pam; without it no host_path")
     pool: str = Field(default="", description="resource pool that containers are put into")
     storage: str = Field(default="local", description="storage of root disks")
@@ -49,9 +53,18 @@ class LxcConfig(BackendConfig):
 
     @model_validator(mode="after")
     def _check_lxc(self) -> LxcConfig:
-        parts = urlsplit(self.url)
-        if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
+        if not _is_api(self.url):
             raise ValueError("url: must be https://HOST:PORT")
+        if self.fingerprint and not SHA256.fullmatch(self.fingerprint):
+            raise ValueError("fingerprint: must be a SHA-256 fingerprint, as `pvenode cert info` shows it")
+        for path in self.host_path_roots:
+            if not path.startswith("/") or posixpath.normpath(path) != path:
+                raise ValueError(f"host_path_roots: {path!r} must be absolute and without `.`, `..` or trailing slashes")
+        for address in self.nameservers:
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:
+                raise ValueError(f"nameservers: {address!r} must be an IP address") from None
         if self.id_first + self.id_count - 1 > HIGHEST_ID:
             raise ValueError(f"id_count: id_first + id_count must stay below {HIGHEST_ID + 1}, where a container's ids end")
         return self
@@ -87,6 +100,17 @@ class LxcConfig(BackendConfig):
             id_count=self.id_count,
             site_share_options=dict(self.share_options),
         )
+
+
+def _is_api(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        port = parts.port or 8006
+    except ValueError:
+        return False
+    bare = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    plain = parts.netloc.lower() in (bare, f"{bare}:{port}")
+    return parts.scheme == "https" and plain and parts.path in ("", "/") and not parts.query + parts.fragment
 
 
 def _secret(key: str, path: str) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from services.core.errors import LimitReached, PreconditionFailed, ProxmoxFailed, PvesmbError, StorageFull
-from services.core.steps import Claim, Work
+from services.core.steps import Claim, Claims, Work
 from services.lxc.known import Known, forget, known
 from services.lxc.settings import LxcSettings, deployment
 from services.proxmox import containers, nodes, tasks
@@ -25,12 +25,22 @@ DESTROY_TIMEOUT = 300.0
 #: For a call whose answer was lost to show what it has done.
 LOST_SECONDS = 10.0
 _RACES = 50
+#: After which a container may be there, or come. None is no answer of the node's.
+_UNDECIDED = (
+    None,
+    Kind.UNREACHABLE,
+    Kind.TIMEOUT,
+    Kind.DROPPED,
+    Kind.NOT_PROXMOX,
+    Kind.UNTRUSTED,
+    Kind.TASK_LOST,
+)
 
 
 class ContainerStep:
     """The container exists, is ours, and has the options that the file server wants. `template` chooses what it is made
     from, as a volume id; `key` gives the SSH key that may log in, as a line; `lost_seconds` is how long a call whose answer
-    was lost has to show what it has done."""
+    was lost has to show what it has done; `forgotten` is told the uid of a file server whose container is gone."""
 
     name = "container"
     server_only = True
@@ -42,7 +52,9 @@ class ContainerStep:
         template: Callable[[Server], str],
         key: Callable[[str], str],
         lost_seconds: float = LOST_SECONDS,
+        forgotten: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._forgotten = forgotten
         self._lost_seconds = lost_seconds
         self._settings = settings
         self._api = api
@@ -62,7 +74,7 @@ class ContainerStep:
         elif found.made:
             raise gone(found.guest, config)
         else:
-            forget(work.claims, uid)
+            self._forget(work.claims, uid)
             self._create(work)
 
     def look(self, work: Work, found: Known) -> Config | None:
@@ -92,6 +104,8 @@ class ContainerStep:
                 self._make(work, guest, template)
             except PvesmbError as error:
                 if kind_of(error) is not Kind.ID_TAKEN:
+                    if self._surely_not_there(guest, error):
+                        work.claims.release("guest", str(guest.vmid), server.uid)
                     raise
                 work.claims.release("guest", str(guest.vmid), server.uid)
                 if placement.vmid:
@@ -100,6 +114,15 @@ class ContainerStep:
             self._note_made(work, guest)
             return
         raise LimitReached("every guest id that was free had been taken a moment later", help="Try again.")
+
+    def _surely_not_there(self, guest: Guest, error: PvesmbError) -> bool:
+        """Whether the node itself has refused, and holds nothing: then nobody has to wait for what may still come of it."""
+        if kind_of(error) in _UNDECIDED:
+            return False
+        try:
+            return containers.find(self._api, guest) is None
+        except PvesmbError:
+            return False
 
     def _claim_id(self, work: Work, node: str, template: str, wanted: int) -> int:
         def claim(vmid: int) -> bool:
@@ -166,8 +189,7 @@ class ContainerStep:
         if have is None:
             require_space(self._api, self._settings, server, new.rootfs.storage, wanted)
         elif deployment(server.spec).placement.system_disk_bytes > have.size_bytes:
-            storage = have.volume.partition(":")[0]
-            require_space(self._api, self._settings, server, storage, wanted - have.size_bytes)
+            require_space(self._api, self._settings, server, have.storage, wanted - have.size_bytes)
 
     # What it is like
 
@@ -215,7 +237,11 @@ class ContainerStep:
             self._destroy(work, found.guest)
         elif config is not None and found.made:
             work.note(f"{found.guest.subject} does not carry our uid any more and was left alone")
-        forget(work.claims, uid)
+        self._forget(work.claims, uid)
+
+    def _forget(self, claims: Claims, uid: str) -> None:
+        self._forgotten(uid)
+        forget(claims, uid)
 
     def _destroy(self, work: Work, guest: Guest) -> None:
         try:

@@ -7,6 +7,7 @@ from functools import partial
 from services.core.ports import Host, Vault
 from services.core.steps import Claims
 from services.lxc.known import host_key, pin_host_key
+from services.samba.apply import PROGRAM
 from services.ssh.hosts import SshHosts
 from services.ssh.keys import Key, key_from
 
@@ -16,7 +17,7 @@ class SshGuests:
 
     def __init__(self, claims: Claims, vault: Vault) -> None:
         self._vault = vault
-        self._hosts = SshHosts(partial(host_key, claims), partial(pin_host_key, claims))
+        self._hosts = SshHosts(partial(host_key, claims), partial(pin_host_key, claims), program=PROGRAM)
 
     def public_key(self, uid: str) -> str:
         """The line of the key that may log into the container of the file server with this uid."""

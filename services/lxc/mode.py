@@ -46,6 +46,9 @@ class Guests(Protocol):
     def host(self, uid: str, address: str) -> Host:
         """A host that runs commands in the container at this address."""
 
+    def forget(self, uid: str) -> None:
+        """Its container is gone."""
+
 
 class LxcMode:
     """`Mode` of the worker and `Instances` of the Samba steps. `template` chooses what a file server is made from, as a
@@ -68,7 +71,7 @@ class LxcMode:
         self._guests = guests
         self._probe_secret = probe_secret
         self._root = root
-        self._container = ContainerStep(settings, api, template, guests.public_key)
+        self._container = ContainerStep(settings, api, template, guests.public_key, forgotten=guests.forget)
         self._volumes = VolumeStep(settings, api, root, self.host)
         self._address = AddressStep(api)
         self._process = ProcessStep(lambda work: self.host(work.server))

@@ -32,6 +32,7 @@ LAYOUT = Layout(
     group="/var/lib/extrausers/group",
     probe_dir="/var/lib/samba/pvesmb-probe",
     every_address=True,
+    nt_acl_attribute="user.NTACL",
 )
 
 

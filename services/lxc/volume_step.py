@@ -83,7 +83,7 @@ class VolumeStep:
             self._make(work, guest, config, share, storage)
         work.claims.put(Claim("volume-made", _place(guest, path), share.uid))
         if mounted is not None and (more := storage.size_bytes - mounted[1].size_bytes) > 0:
-            require_space(self._api, self._settings, work.server, mounted[1].volume.partition(":")[0], more)
+            require_space(self._api, self._settings, work.server, mounted[1].storage, more)
             if (upid := grow_volume(self._api, guest, path, storage.size_bytes)) is not None:
                 tasks.wait(self._api, upid, timeout=GROW_TIMEOUT, cancelled=work.cancelled)
 
@@ -196,7 +196,7 @@ class VolumeStep:
                 name = mounted[1].volume if mounted else f"at {path}"
                 said.append(f"volume {name} is {'destroyed' if deletes else 'kept'} when the container has stopped once")
             else:
-                where = storage.storage or self._settings.volume_storage
+                where = mounted[1].storage if mounted else storage.storage or self._settings.volume_storage
                 now = mounted[1].size_bytes if mounted else 0
                 if storage.size_bytes > now:
                     require_space(self._api, self._settings, work.server, where, storage.size_bytes - now)

@@ -192,8 +192,8 @@ TABLE: tuple[Row, ...] = (
     Row(r"(CT|VM) (?P<id>\d+) (is )?not running", Kind.NOT_RUNNING, PreconditionFailed, "Start the guest first."),
     Row(r"unable to shrink disk size", Kind.SHRINK, PreconditionFailed, "A volume can only grow; make a new one and copy."),
     Row(
-        r"storage '(?P<name>[^']+)' (does not (allow content type|support)|is not configured for content-type) "
-        r"'(?P<content>\w+)'",
+        r"storage '(?P<name>[^']+)' (does not (allow content type|support)|is not configured for content-type)"
+        r" '(?P<content>\w+)'",
         Kind.CONTENT,
         PreconditionFailed,
         "Allow content type {content} on storage {name} (Datacenter, Storage, Content), or choose a storage that has it.",

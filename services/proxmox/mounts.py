@@ -66,6 +66,11 @@ class Mount:
         return cls(options.pop("volume", "") or first.removeprefix("volume="), options)
 
     @property
+    def storage(self) -> str:
+        """Of a volume."""
+        return self.volume.partition(":")[0]
+
+    @property
     def mount(self) -> str:
         return self.options.get("mp", "")
 

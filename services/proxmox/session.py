@@ -39,7 +39,7 @@ from services.proxmox.logins import Anonymous, Password, TicketAuth, Token, Toke
 Value = str | int | bool | None | IO[bytes]
 #: Long enough for a change of configuration that makes a volume, which the node does before it answers.
 TIMEOUT = 60.0
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){31}")
+SHA256 = re.compile(r"[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){31}")
 _SECRET = re.compile(r"password|secret|token|ticket")
 
 
@@ -54,7 +54,7 @@ class Endpoint:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        if self.fingerprint and not _SHA256.fullmatch(self.fingerprint):
+        if self.fingerprint and not SHA256.fullmatch(self.fingerprint):
             raise InvalidField.of(
                 "fingerprint", "must be a SHA-256 fingerprint: 64 hexadecimal digits, with colons or without"
             )

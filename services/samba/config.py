@@ -75,6 +75,8 @@ def parameters(
         "max log size": "5000",
         "pvesmb:uid": server.uid,
     }
+    if layout.nt_acl_attribute:
+        result["acl_xattr:security_acl_name"] = layout.nt_acl_attribute
     return result | {options.canonical(name): value for name, value in site_options.items()}
 
 

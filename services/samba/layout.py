@@ -31,6 +31,9 @@ class Layout:
     probe_dir: str = ""
     #: Whether smbd listens on every address of its host (a guest that is ours alone, whose address DHCP may change).
     every_address: bool = False
+    #: The extended attribute in which vfs_acl_xattr(8) keeps Windows' permissions, where it may not be Samba's own choice
+    #: (security.NTACL): that takes CAP_SYS_ADMIN in the initial user namespace, and Proxmox VE's backups leave it out.
+    nt_acl_attribute: str = ""
     #: Set for smbd and for each of its tools, as (name, value).
     environment: tuple[tuple[str, str], ...] = ()
 

@@ -58,24 +58,28 @@ class Connection:
 
     @contextlib.contextmanager
     def channel(self, deadline: float) -> Iterator[paramiko.Channel]:
-        """A new channel, closed with the block. Should the block still be in paramiko a while after the deadline, which a
-        peer that reads nothing can bring about, the connection is closed under it."""
+        """A new channel, closed with the block."""
         if not self._sessions.acquire(timeout=left(deadline)):
             raise too_late()
+        try:
+            with self.used(deadline), contextlib.closing(self.open(deadline)) as channel:
+                yield channel
+        finally:
+            self._sessions.release()
+
+    @contextlib.contextmanager
+    def used(self, deadline: float) -> Iterator[None]:
+        """It is not idle meanwhile. Should the block still be in paramiko a while after the deadline, which a peer that
+        reads nothing can bring about, the connection is closed under it."""
         self._count(1)
         watchdog = threading.Timer(left(deadline) + CHANNEL_SECONDS, self._cut)
         watchdog.daemon = True
         watchdog.start()
         try:
-            channel = self._open(deadline)
-            try:
-                yield channel
-            finally:
-                channel.close()
+            yield
         finally:
             watchdog.cancel()
             self._count(-1)
-            self._sessions.release()
 
     def close(self) -> None:
         """What runs over it fails; the next one makes it anew."""
@@ -107,8 +111,9 @@ class Connection:
             transport.close()
             transport.sock.close()
 
-    def _open(self, deadline: float) -> paramiko.Channel:
-        """One that was there already may have been dead since long: then once again over a new one."""
+    def open(self, deadline: float) -> paramiko.Channel:
+        """A channel, which the caller closes. A connection that was there already may have been dead since long: then once
+        again over a new one."""
         reused = self.is_open
         pause = 0.005
         while True:
@@ -210,6 +215,13 @@ def left(deadline: float) -> float:
 
 def too_late() -> HostTimeout:
     return HostTimeout("the host did not answer in the time that there was; nothing was begun on it")
+
+
+def lost(name: str) -> HostUnreachable:
+    return HostUnreachable(
+        f"the connection to the host ended while {name} ran; what it does may have happened, in whole or in part",
+        metadata={"command": name},
+    )
 
 
 def fingerprint(line: str) -> str:

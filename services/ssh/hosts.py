@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from services.ssh.connection import Connection, Trust
 from services.ssh.host import SshHost
 from services.ssh.keys import Key
+from services.ssh.resident import Resident
 
 #: An open connection costs a thread here and two processes there.
 IDLE_SECONDS = 60.0
@@ -16,16 +17,23 @@ IDLE_SECONDS = 60.0
 
 class SshHosts:
     """One host per file server, known by its uid. `known` gives the host key that was pinned for it ("TYPE BASE64"), `pin`
-    keeps the one that it showed at first contact; should another have been pinned meanwhile, `pin` leaves that."""
+    keeps the one that it showed at first contact; should another have been pinned meanwhile, `pin` leaves that. `program`
+    is one that understands to be kept (see `Resident`)."""
 
     def __init__(
-        self, known: Callable[[str], str | None], pin: Callable[[str, str], None], idle_seconds: float = IDLE_SECONDS
+        self,
+        known: Callable[[str], str | None],
+        pin: Callable[[str, str], None],
+        idle_seconds: float = IDLE_SECONDS,
+        program: Sequence[str] = (),
     ) -> None:
         self._known = known
         self._pin = pin
         self._idle = idle_seconds
+        self._program = program
         self._lock = threading.Lock()
         self._connections: dict[str, Connection] = {}
+        self._residents: dict[str, Resident] = {}
         self._closed = threading.Event()
         self._sweeper: threading.Thread | None = None
 
@@ -40,15 +48,18 @@ class SshHosts:
                     connection.close()
                 trust = Trust(partial(self._known, uid), partial(self._pin, uid))
                 connection = self._connections[uid] = Connection(address, port, key, trust)
+                if self._program:
+                    self._residents[uid] = Resident(connection, self._program)
             if self._sweeper is None:
                 self._sweeper = threading.Thread(target=self._sweep, name="ssh-idle", daemon=True)
                 self._sweeper.start()
-            return SshHost(connection)
+            return SshHost(connection, resident=self._residents.get(uid))
 
     def forget(self, uid: str) -> None:
         """Closes the connection of a file server that is no more."""
         with self._lock:
             connection = self._connections.pop(uid, None)
+            self._residents.pop(uid, None)
         if connection is not None:
             connection.close()
 
@@ -58,6 +69,7 @@ class SshHosts:
         with self._lock:
             connections = list(self._connections.values())
             self._connections.clear()
+            self._residents.clear()
             sweeper, self._sweeper = self._sweeper, None
         for connection in connections:
             connection.close()

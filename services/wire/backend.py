@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from services.core.claims import StoredClaims
 from services.core.clock import SystemClock
 from services.core.control import Control
-from services.core.control.calls import ModeRules
+from services.core.control.calls import ModeRules, TemplateRules
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.resource import Condition, Resource, Severity
 from services.core.errors import HostNotPrepared
@@ -150,16 +150,19 @@ def serve_mode(
     node: str,
     wrap: Callable[[Mode], Mode],
     close: Callable[[], None],
+    templates: TemplateRules | None = None,
 ) -> int:
-    """Serves the contract until SIGTERM; `close` ends what the mode has opened. `wrap` lets a test put something around the
-    mode that the worker runs."""
+    """Serves the contract until SIGTERM; `close` ends what the mode has opened, `templates` makes guests' images.
+    `wrap` lets a test put something around the modes that the worker runs."""
     store, vault, clock = base.store, base.vault, SystemClock()
-    tools = Tools(store, wrap(rules), vault, clock, PrometheusTelemetry(base.registry), owner=uuid.uuid4().hex)
+    telemetry, owner = PrometheusTelemetry(base.registry), uuid.uuid4().hex
+    made = wrap(templates) if templates is not None else None
+    tools = Tools(store, wrap(rules), vault, clock, telemetry, owner, templates=made)
     worker = Worker(tools, threads=settings.worker_threads, drift_seconds=settings.drift_seconds)
-    control = Control(store, rules, vault, clock, worker, settings.backend_id)
+    control = Control(store, rules, vault, clock, worker, settings.backend_id, templates)
     problems = Remembered(rules.preflight, PREFLIGHT_SECONDS)
     facts = Facts(rules, mode, node, problems, Remembered(rules.samba_version, PREFLIGHT_SECONDS))
-    messages = Operations(settings.backend_id, rules.reachable)
+    messages = Operations(settings.backend_id, rules.reachable, control.with_size)
     service = Service(control, vault, messages, VERSION, facts)
     operations = OperationsServicer(store, worker, messages, waiters=settings.wait_slots)
 

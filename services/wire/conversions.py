@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from pvesmb.v1 import common_pb2, file_server_pb2, share_pb2, user_pb2
+from pvesmb.v1 import common_pb2, file_server_pb2, share_pb2, template_pb2, user_pb2
 
 from services.core.domain.account import GroupSpec, UserSpec
 from services.core.domain.file_server import Demand, Dialect, DriftPolicy, FileServerSpec, NativeDeployment, SmbSettings
@@ -24,6 +24,7 @@ from services.core.domain.share import (
     Storage,
     VolumeStorage,
 )
+from services.core.domain.template import TemplateSpec
 from services.core.errors import FeatureNotAvailable, InvalidField
 from services.core.steps import Plan
 from services.wire import enums, guests
@@ -244,6 +245,26 @@ def group_message(resource: Resource[GroupSpec]) -> user_pb2.Group:
     )
 
 
+def template_message(resource: Resource[TemplateSpec], *, current: bool = True) -> template_pb2.Template:
+    """`current`: whether it is what would be built now."""
+    spec, built = resource.spec, bool(resource.uid)
+    return template_pb2.Template(
+        name=str(resource.name),
+        uid=resource.uid,
+        create_time=timestamp(resource.create_time),
+        update_time=timestamp(resource.update_time),
+        etag=resource.etag if built else "",
+        state=enums.STATE[resource.state],
+        conditions=[condition_message(condition) for condition in resource.conditions],
+        origin=template_pb2.Template.ORIGIN_BUILT if built else template_pb2.Template.ORIGIN_FOUND,
+        debian_release=spec.debian_release,
+        content_version=spec.content_version,
+        current=current,
+        volume_id=resource.assigned.get("place", ""),
+        size_bytes=resource.assigned.get("size", 0),
+    )
+
+
 def message_of(resource: Resource[Any]) -> Message:
     """The message of a resource of any kind; a file server's endpoints are left out."""
     makers: dict[Kind, Callable[[Resource[Any]], Message]] = {
@@ -251,6 +272,7 @@ def message_of(resource: Resource[Any]) -> Message:
         Kind.SHARE: share_message,
         Kind.USER: user_message,
         Kind.GROUP: group_message,
+        Kind.TEMPLATE: template_message,
     }
     return makers[resource.name.kind](resource)
 

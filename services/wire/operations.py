@@ -33,6 +33,8 @@ MAX_WAIT_SECONDS = 300.0
 
 #: Addresses and ports of a file server.
 Endpoints = Callable[[Resource[Any]], Sequence[tuple[str, int]]]
+#: A template with its size.
+Sized = Callable[[Resource[Any]], Resource[Any]]
 
 
 def _pack(message: Message) -> AnyMessage:
@@ -47,6 +49,7 @@ class Operations:
 
     backend: str
     endpoints: Endpoints
+    sized: Sized = lambda template: template
 
     def message(self, answer: Answer) -> operations_pb2.Operation:
         """The operation; or, for a plan, a done operation without a name."""
@@ -71,7 +74,7 @@ class Operations:
     def _resource(self, resource: Resource[Any]) -> Message:
         if resource.name.kind is Kind.FILE_SERVER:
             return conversions.file_server_message(resource, self.endpoints(resource))
-        return conversions.message_of(resource)
+        return conversions.message_of(self.sized(resource) if resource.name.kind is Kind.TEMPLATE else resource)
 
     def _metadata(self, operation: Operation) -> operation_metadata_pb2.OperationMetadata:
         steps = [

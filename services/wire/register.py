@@ -11,6 +11,7 @@ from pvesmb.v1 import (
     file_server_service_pb2_grpc,
     group_service_pb2_grpc,
     share_service_pb2_grpc,
+    template_service_pb2_grpc,
     user_service_pb2_grpc,
 )
 
@@ -23,6 +24,7 @@ from services.wire.servicers import (
     ShareServicer,
     UserServicer,
 )
+from services.wire.templates import TemplateServicer
 
 #: Full names of the services that every backend serves.
 SERVICES = (
@@ -31,6 +33,7 @@ SERVICES = (
     "pvesmb.v1.FileServerService",
     "pvesmb.v1.GroupService",
     "pvesmb.v1.ShareService",
+    "pvesmb.v1.TemplateService",
     "pvesmb.v1.UserService",
 )
 
@@ -43,4 +46,5 @@ def register(server: grpc.Server, service: Service, operations: OperationsServic
     share_service_pb2_grpc.add_ShareServiceServicer_to_server(ShareServicer(service), server)
     user_service_pb2_grpc.add_UserServiceServicer_to_server(UserServicer(service), server)
     group_service_pb2_grpc.add_GroupServiceServicer_to_server(GroupServicer(service), server)
+    template_service_pb2_grpc.add_TemplateServiceServicer_to_server(TemplateServicer(service), server)
     return SERVICES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,13 @@ class Guest:
 
     vmid: int
     init: int
+
+    def runs(self) -> bool:
+        try:
+            status = Path(f"/proc/{self.init}/status").read_text()
+            return re.search(r"^NSpid:.*\t1$", status, re.MULTILINE) is not None
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def path(self, path: str) -> Path:
         """A path in it."""

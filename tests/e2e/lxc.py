@@ -48,7 +48,7 @@ class LxcDeployment(Deployment):
 
     def failing_share(self) -> pvesmb.Share:
         """No storage here has so much."""
-        return pvesmb.Share(volume=pvesmb.VolumeStorage(size_bytes=2**60))
+        return pvesmb.Share(volume=pvesmb.VolumeStorage(size_bytes=2**50))
 
     # From outside
 
@@ -126,14 +126,15 @@ class LxcDeployment(Deployment):
     def flaws(self, server: Server, volumes: int) -> Sequence[str]:
         """Every share is a volume here, whatever it asks for."""
         found = self._leftovers({server.uid})
-        mode = self.place(server, LAYOUT.private_dir).stat().st_mode & 0o777
-        if mode != 0o700:
-            found.append(f"private has mode {mode:o}")
+        for file in self.place(server, LAYOUT.private_dir).glob("*.tdb"):
+            if file.stat().st_mode & 0o077:
+                found.append(f"{file} is open to others")
         shares = len(list(self.client.shares.list(server.name)))
         if self.stored(server) != shares:
             found.append(f"{self.stored(server)} volumes for {shares} shares")
         kinds = {kind for (kind,) in self.rows("SELECT kind FROM claims")}
-        return found if kinds == {"guest", "container", "host-key", "endpoint", "volume"} else [*found, f"claims {kinds}"]
+        wanted = {"guest", "container", "host-key", "endpoint", "volume", "volume-made"}
+        return found if kinds == wanted else [*found, f"claims {kinds}"]
 
     def look(self) -> Mapping[str, Any]:
         mine = self.node.guests(self.pool)

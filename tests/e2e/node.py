@@ -35,6 +35,7 @@ class TestNode:
     local: LocalNode
     root: Session
     _pools: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _running: dict[int, Guest] = field(default_factory=dict)
     _addresses: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(2, 100)))
 
     @property
@@ -78,7 +79,12 @@ class TestNode:
         }
 
     def running(self, vmid: int) -> Guest | None:
-        return guest_processes.guest(self.containers, vmid)
+        known = self._running.get(vmid)
+        if known is None or not known.runs():
+            known = guest_processes.guest(self.containers, vmid)
+        if known is not None:
+            self._running[vmid] = known
+        return known
 
     def volumes(self) -> set[tuple[int, str]]:
         """Guest id and name of every volume."""

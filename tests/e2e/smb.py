@@ -41,11 +41,19 @@ class Told:
 
 
 def smbclient(
-    endpoint: tuple[str, int], share: str, user: str, password: str, command: str, *options: str, directory: str = "/"
+    endpoint: tuple[str, int],
+    share: str,
+    user: str,
+    password: str,
+    command: str,
+    *options: str,
+    directory: str = "/",
+    inside: Sequence[str] = (),
 ) -> Told:
-    """Runs commands on a share; the password goes by a file, an empty user is a guest."""
+    """Runs commands on a share; the password goes by a file, an empty user is a guest. `inside` is the beginning of a
+    command that runs another one elsewhere."""
     words = [f"//{endpoint[0]}/{share}", "-p", str(endpoint[1]), *options, "-c", command]
-    return _run(words, user, password, directory)
+    return _run(words, user, password, directory, inside)
 
 
 def browse(endpoint: tuple[str, int], user: str, password: str) -> set[str]:
@@ -55,8 +63,8 @@ def browse(endpoint: tuple[str, int], user: str, password: str) -> set[str]:
     return {line.split("|")[1] for line in told.text.splitlines() if line.startswith("Disk|")}
 
 
-def _run(words: Sequence[str], user: str, password: str, directory: str) -> Told:
-    argv = ["smbclient", *words, "-s", "/dev/null", "-t", str(ANSWER_SECONDS)]
+def _run(words: Sequence[str], user: str, password: str, directory: str, inside: Sequence[str] = ()) -> Told:
+    argv = [*inside, "smbclient", *words, "-s", "/dev/null", "-t", str(ANSWER_SECONDS)]
     with tempfile.NamedTemporaryFile("w", prefix="pvesmb-auth-") as auth:
         auth.write(f"username={user}\npassword={password}\n")
         auth.flush()

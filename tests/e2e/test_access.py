@@ -53,6 +53,7 @@ def server(_shared: Deployment) -> Iterator[Server]:
 def test_levels(server: Server, deployment: Deployment) -> None:
     path = deployment.files(server, "levels")
     (path / "closed").mkdir(mode=0o700)
+    os.chown(path / "closed", deployment.owner(0), deployment.owner(0))
     assert server.smb("ann", "levels", "cd closed; mkdir deeper").ok, "an administrator is not bound by modes"
     assert "closed" in server.smb("ben", "levels", "ls").text
     assert server.smb("ben", "levels", "mkdir other").status == DENIED

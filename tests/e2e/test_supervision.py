@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pvesmb
 import pytest
 
+from tests.e2e import modes
 from tests.e2e.deployment import Deployment
 from tests.e2e.smb import session
 from tests.e2e.waiting import until
@@ -26,12 +28,20 @@ def conditions(deployment: Deployment, server: Server) -> set[str]:
 def test_killed_smbd_comes_back(deployment: Deployment, server: Server) -> None:
     pid = deployment.smbd(server)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: conditions(deployment, server) & {"SmbdDown", "SmbdRestarted"}, "a condition that tells of it")
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the process")
     until(lambda: server.smb("ann", "docs", "ls").ok, "the share")
     assert deployment.smbd(server) != pid
     until(lambda: "SmbdDown" not in conditions(deployment, server), "the end of the condition")
     now = deployment.client.file_servers.get(server.name)
     assert now.state == pvesmb.ResourceState.RESOURCE_STATE_READY
+
+
+@modes.only("native")
+def test_a_killed_smbd_is_told(deployment: Deployment, server: Server) -> None:
+    """In a guest systemd restarts it."""
+    os.kill(deployment.smbd(server), signal.SIGKILL)
+    until(lambda: conditions(deployment, server) & {"SmbdDown", "SmbdRestarted"}, "a condition that tells of it")
+    until(lambda: "SmbdDown" not in conditions(deployment, server), "the end of the condition")
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])

@@ -9,9 +9,9 @@ from typing import Any
 
 from services.core.claims import StoredClaims
 from services.core.codec import encode
-from services.core.control.calls import Answer, Call, ModeRules, Planned
+from services.core.control.calls import Answer, Call, ModeRules, Planned, TemplateRules
 from services.core.domain.file_server import FileServerSpec
-from services.core.domain.names import Kind, Name
+from services.core.domain.names import ROOTS, Kind, Name
 from services.core.domain.operation import Operation, OperationState, Verb
 from services.core.domain.resource import Resource, State
 from services.core.errors import (
@@ -39,13 +39,23 @@ class _PlanOnly(Exception):
 class Base:
     """Thread-safe."""
 
-    def __init__(self, store: Store, mode: ModeRules, vault: Vault, clock: Clock, worker: Worker, backend: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mode: ModeRules,
+        vault: Vault,
+        clock: Clock,
+        worker: Worker,
+        backend: str,
+        templates: TemplateRules | None = None,
+    ) -> None:
         self._store = store
         self._mode = mode
         self._vault = vault
         self._clock = clock
         self._worker = worker
         self._backend = backend
+        self._templates = templates
 
     def get(self, name: Name) -> Resource[Any]:
         with self._store.snapshot() as tx:
@@ -99,7 +109,8 @@ class Base:
         except _PlanOnly:
             resource, work = seen[0]
             # Outside the transaction: a mode looks at its machine, which may take its time.
-            plan = self._mode.plan(work)
+            mode = self._templates if target.kind is Kind.TEMPLATE and self._templates is not None else self._mode
+            plan = mode.plan(work)
             return Planned(resource if verb is not Verb.DELETE else None, target, verb, plan)
         self._worker.wanted.notify_one()
         return op
@@ -120,8 +131,8 @@ class Base:
     def _foresee(self, tx: Transaction, op: Operation) -> tuple[Resource[Any], Work]:
         """What the resource would be, and the work that would make it so."""
         server = tx.get(op.target.server)
-        whole = op.target.kind is Kind.FILE_SERVER
-        touched = [r for r in tx.occupied_by(op.id) if r.name.kind is not Kind.FILE_SERVER]
+        whole = op.target.kind in ROOTS
+        touched = [r for r in tx.occupied_by(op.id) if r.name.kind not in ROOTS]
         changes = [Change(r, op.verb, op.options) for r in touched]
         work = Work(server, whole, changes, tx.contents(server.name), StoredClaims(self._store), op.options)
         return tx.get(op.target), work

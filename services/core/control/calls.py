@@ -10,8 +10,9 @@ from services.core.domain.account import GroupSpec, UserSpec
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Name
 from services.core.domain.operation import Operation, Verb
-from services.core.domain.resource import Resource
+from services.core.domain.resource import Condition, Resource
 from services.core.domain.share import ShareSpec
+from services.core.domain.template import StoredTemplate, TemplateSpec
 from services.core.steps import Mode, Plan
 
 
@@ -41,6 +42,20 @@ class ModeRules(Mode, Protocol):
 
     def share_path(self, server: Name, id: str, spec: ShareSpec) -> str:
         """Where the files of a share will be."""
+
+
+class TemplateRules(Mode, Protocol):
+    """What control asks of whatever makes templates."""
+
+    def wanted(self, release: int) -> StoredTemplate:
+        """What would be built for this release of Debian (0: the usual one), as it will lie on the storage; its size is
+        not known. `InvalidField` at `debian_release`."""
+
+    def stored(self) -> Sequence[StoredTemplate]:
+        """Everything on the storage that a file server can be made from, by id."""
+
+    def look(self, template: Resource[TemplateSpec]) -> Sequence[Condition]:
+        """What is wrong with a template now, or worth knowing."""
 
 
 @dataclass(frozen=True)

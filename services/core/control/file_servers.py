@@ -9,6 +9,7 @@ from services.core.control.accounts import Accounts
 from services.core.control.base import below, busy_error, leaving, refuse_if
 from services.core.control.calls import Answer, Call, NewContents
 from services.core.control.shares import Shares, refuse_nested
+from services.core.control.templates import Templates
 from services.core.domain.account import check_password
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import CONTENTS, Kind, Name, check_id
@@ -18,7 +19,7 @@ from services.core.domain.share import GuestAccess
 from services.core.store import Transaction
 
 
-class Control(Shares, Accounts):
+class Control(Shares, Accounts, Templates):
     """Every change that a caller can ask for."""
 
     def create_file_server(self, call: Call, id: str, spec: FileServerSpec, new: NewContents) -> Answer:

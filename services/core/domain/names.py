@@ -29,15 +29,18 @@ class Kind(Enum):
     SHARE = "shares"
     USER = "users"
     GROUP = "groups"
+    TEMPLATE = "templates"
 
 
+#: What stands directly below a backend. Operations on one of these, and on what is in it, run one after the other.
+ROOTS = (Kind.FILE_SERVER, Kind.TEMPLATE)
 #: What is in a file server.
 CONTENTS = (Kind.SHARE, Kind.USER, Kind.GROUP)
 
 
 @dataclass(frozen=True)
 class Name:
-    """The parsed name of a file server, or of something in one."""
+    """The parsed name of a file server, of something in one, or of a template (which has no `file_server`)."""
 
     backend: str
     file_server: str
@@ -45,13 +48,14 @@ class Name:
     id: str = ""
 
     def __str__(self) -> str:
-        server = f"backends/{self.backend}/fileServers/{self.file_server}"
-        return server if self.kind is Kind.FILE_SERVER else f"{server}/{self.kind.value}/{self.id}"
+        if self.kind in ROOTS:
+            return f"backends/{self.backend}/{self.kind.value}/{self.last}"
+        return f"{self.server}/{self.kind.value}/{self.id}"
 
     @property
     def server(self) -> Name:
-        """The file server that this is or is in."""
-        return Name(self.backend, self.file_server)
+        """The file server that this is or is in; a template stands for itself."""
+        return self if self.kind is Kind.TEMPLATE else Name(self.backend, self.file_server)
 
     @property
     def last(self) -> str:
@@ -60,8 +64,8 @@ class Name:
 
     @property
     def parent(self) -> str:
-        """Name of the collection's owner: the backend for file servers, else the file server."""
-        return f"backends/{self.backend}" if self.kind is Kind.FILE_SERVER else str(self.server)
+        """Name of the collection's owner: the backend for file servers and templates, else the file server."""
+        return f"backends/{self.backend}" if self.kind in ROOTS else str(self.server)
 
     @property
     def key(self) -> str:
@@ -75,6 +79,10 @@ class Name:
 def parse_name(text: str, kind: Kind, field: str = "name") -> Name:
     """Parses the name of a resource of this kind; `InvalidField` at `field` if it is not one."""
     parts = text.split("/") if text.isprintable() else []
+    if kind is Kind.TEMPLATE:
+        if len(parts) == 4 and parts[0] == "backends" and parts[2] == kind.value and all(parts):
+            return template_name(parts[1], parts[3])
+        raise InvalidField.of(field, "must have the form backends/{backend}/templates/{template}")
     if len(parts) >= 4 and parts[0] == "backends" and parts[2] == "fileServers" and all(parts):
         if kind is Kind.FILE_SERVER and len(parts) == 4:
             return Name(parts[1], parts[3])
@@ -84,6 +92,10 @@ def parse_name(text: str, kind: Kind, field: str = "name") -> Name:
     if kind is not Kind.FILE_SERVER:
         pattern += f"/{kind.value}/{{id}}"
     raise InvalidField.of(field, f"must have the form {pattern}")
+
+
+def template_name(backend: str, id: str) -> Name:
+    return Name(backend, "", Kind.TEMPLATE, id)
 
 
 def parse_backend(text: str, field: str = "parent") -> str:

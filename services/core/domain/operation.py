@@ -37,6 +37,8 @@ class StepProgress:
     name: str
     state: StepState = StepState.PENDING
     detail: str = ""
+    #: How much of a step that runs is done, as far as the step tells.
+    percent: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ class Operation:
 
     @property
     def progress_percent(self) -> int:
-        """Share of the steps that are done."""
+        """Share of the steps that are done, and of the one that runs."""
         if self.done and self.error is None:
             return 100
-        finished = sum(step.state is StepState.DONE for step in self.steps)
-        return 100 * finished // len(self.steps) if self.steps else 0
+        finished = sum(100 if step.state is StepState.DONE else step.percent for step in self.steps)
+        return finished // len(self.steps) if self.steps else 0

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.core.claims import StoredClaims
-from services.core.domain.names import CONTENTS, Kind
+from services.core.domain.names import CONTENTS, ROOTS, Kind
 from services.core.domain.operation import Operation, OperationState, StepProgress, StepState
 from services.core.domain.resource import Resource
-from services.core.errors import Internal, PvesmbError, StorageFull
+from services.core.errors import FeatureNotAvailable, Internal, PvesmbError, StorageFull
 from services.core.ports import Clock, Telemetry, Vault
 from services.core.steps import Change, Mode, Step, Work
 from services.core.store import Store, Transaction
@@ -29,7 +29,8 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Tools:
-    """What it takes to run operations. `owner` is the id under which leases of `lease_seconds` are held."""
+    """What it takes to run operations. `owner` is the id under which leases of `lease_seconds` are held; `templates` makes
+    templates, in a mode that needs some."""
 
     store: Store
     mode: Mode
@@ -38,6 +39,15 @@ class Tools:
     telemetry: Telemetry
     owner: str
     lease_seconds: float = 60.0
+    templates: Mode | None = None
+
+    def mode_for(self, kind: Kind) -> Mode:
+        """What makes resources of this kind."""
+        if kind is not Kind.TEMPLATE:
+            return self.mode
+        if self.templates is None:
+            raise FeatureNotAvailable.of("templates", "are not what this backend makes any more")
+        return self.templates
 
 
 @dataclass
@@ -60,11 +70,13 @@ class Unit:
 
 
 class Run:
-    """One run over operations of one file server: one operation on the server itself (`whole`), or several on contents."""
+    """One run over operations of one file server or template: one operation on it itself (`whole`), or several on the
+    contents of a file server."""
 
     def __init__(self, tools: Tools, operations: Sequence[Operation]) -> None:
         self._t = tools
-        self._whole = operations[0].target.kind is Kind.FILE_SERVER
+        self._whole = operations[0].target.kind in ROOTS
+        self._mode = tools.mode_for(operations[0].target.kind)
         self._server = operations[0].target.server
         self.units = [Unit(operation) for operation in operations]
         self._notes: list[str] = []
@@ -88,7 +100,7 @@ class Run:
         return next((unit.error for unit in units if unit.error is not None), None)
 
     def _steps(self) -> list[Step]:
-        return [step for step in self._t.mode.steps if self._whole or not step.server_only]
+        return [step for step in self._mode.steps if self._whole or not step.server_only]
 
     def _work(self, units: Sequence[Unit], *, rollback: bool = False, removing: bool = False) -> Work:
         """Reads the desired state, and gives each unit its changes."""
@@ -99,7 +111,7 @@ class Run:
                 options = {"rollback": True} if rollback else dict(unit.operation.options)
                 if self._whole:
                     members = tx.members(self._server, *CONTENTS) if removing else tx.occupied_by(unit.operation.id)
-                    resources: Iterable[Resource[Any]] = [m for m in members if m.name.kind is not Kind.FILE_SERVER]
+                    resources: Iterable[Resource[Any]] = [m for m in members if m.name.kind not in ROOTS]
                 else:
                     found = tx.find(unit.operation.target)
                     resources = [found] if found is not None else []

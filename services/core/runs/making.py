@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from services.core.codec import SPECS, decode
@@ -19,6 +21,19 @@ from services.core.runs.removal import Removal
 from services.core.steps import Contents, Work
 from services.core.store import Transaction
 from services.core.store.rows import snapshot_of
+
+
+class Teller:
+    """Passes on how far a step is, once a second at most: each time is a write to the store."""
+
+    def __init__(self, tell: Callable[[int, str], None]) -> None:
+        self._tell = tell
+        self._next = 0.0
+
+    def __call__(self, done: float, text: str) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + 1.0
+            self._tell(min(99, int(done * 100)), text)
 
 
 class Making(Removal):
@@ -57,15 +72,25 @@ class Making(Removal):
                 if not live:
                     return
                 self._show(tx, live, steps, at)
+            told = replace(work, progress=Teller(partial(self._tell, live, at)))
             try:
                 with self._timed(step, "ensure"):
-                    step.ensure(work)
+                    step.ensure(told)
             except Exception as exception:
                 error = typed(exception)
                 for unit in live:
                     unit.fail(error)
             for unit in live:
                 unit.collect()
+
+    def _tell(self, units: Sequence[Unit], at: int, percent: int, text: str) -> None:
+        """Notes how far the step at this place is."""
+        with self._writing() as tx:
+            for unit in units:
+                steps = list(unit.operation.steps)
+                steps[at] = replace(steps[at], percent=percent, detail=text)
+                unit.operation = replace(unit.operation, steps=tuple(steps))
+            tx.save_steps([unit.operation.id for unit in units], units[0].operation.steps)
 
     def _cancelled(self) -> bool:
         """Whether all that is not broken yet shall be cancelled."""
@@ -97,7 +122,7 @@ class Making(Removal):
                 spec = without_missing(decode(SPECS[target.kind], unit.operation.previous), tx.contents(self._server))
                 if resource.spec != spec:
                     tx.save(replace(resource, spec=spec, generation=resource.generation + 1))
-            again = Unit(replace(unit.operation, verb=Verb.UPDATE))
+            again = Unit(replace(unit.operation, verb=Verb.UPDATE, options={}))
             problem = self._repeat(self._work([again]), [again])
         with self._writing() as tx:
             resource = tx.get(target, lock=True)

@@ -39,7 +39,7 @@ class Repair(Removal):
         made = [r for r in work.contents.shares if r.state is not State.CREATING]
         work = replace(work, contents=replace(work.contents, shares=made))
         try:
-            drifts = self._settled_only(self._t.mode.observe(work))
+            drifts = self._settled_only(self._mode.observe(work))
         except Exception as exception:
             self._report(unit, [Drift(self._server, typed(exception).message)], typed(exception))
             return
@@ -76,7 +76,7 @@ class Repair(Removal):
             server, contents = tx.get(self._server), tx.contents(self._server)
         changes = [Change(r, Verb.DELETE, r.assigned.get("removal", {})) for r in leftovers]
         work = Work(server, False, changes, contents, StoredClaims(self._t.store))
-        for step in reversed([step for step in self._t.mode.steps if not step.server_only]):
+        for step in reversed([step for step in self._mode.steps if not step.server_only]):
             self._hold()
             try:
                 with self._timed(step, "remove"):

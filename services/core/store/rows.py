@@ -70,7 +70,7 @@ def operation_of(row: Row[Any]) -> Operation:
         create_time=row.create_time,
         start_time=row.start_time,
         end_time=row.end_time,
-        steps=tuple(StepProgress(name, StepState(state), detail) for name, state, detail in row.steps),
+        steps=tuple(StepProgress(name, StepState(state), *rest) for name, state, *rest in row.steps),
         cancel_requested=row.cancel_requested,
         attempts=row.attempts,
         request_id=row.request_id,
@@ -105,8 +105,8 @@ def operation_values(operation: Operation) -> dict[str, Any]:
     }
 
 
-def steps_values(steps: Sequence[StepProgress]) -> list[list[str]]:
-    return [[step.name, step.state.value, step.detail] for step in steps]
+def steps_values(steps: Sequence[StepProgress]) -> list[list[str | int]]:
+    return [[step.name, step.state.value, step.detail, step.percent] for step in steps]
 
 
 def snapshot_of(resource: Resource[Any]) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from services.core.domain.account import GroupSpec
-from services.core.domain.names import CONTENTS, Kind, Name
+from services.core.domain.names import CONTENTS, ROOTS, Kind, Name
 from services.core.domain.operation import Operation, OperationState, StepProgress, Verb
 from services.core.domain.resource import Resource, State
 from services.core.errors import AlreadyExists, NotFound, PreconditionFailed
@@ -68,6 +68,12 @@ class Transaction:
         query = select(*RESOURCE_COLUMNS).where(resources.c.kind == Kind.FILE_SERVER.value).order_by(resources.c.name)
         return [resource_of(row) for row in self._c.execute(query)]
 
+    def roots(self) -> list[Resource[Any]]:
+        """Every file server and every template."""
+        kinds = [kind.value for kind in ROOTS]
+        query = select(*RESOURCE_COLUMNS).where(resources.c.kind.in_(kinds)).order_by(resources.c.kind, resources.c.name)
+        return [resource_of(row) for row in self._c.execute(query)]
+
     def members(self, server: Name, *kinds: Kind, lock: bool = False) -> list[Resource[Any]]:
         """What is in a file server, by kind and key."""
         query = (
@@ -101,13 +107,13 @@ class Transaction:
         self._c.execute(sql.SAVE_RESOURCE, {"this": str(resource.name), **resource_values(resource)})
 
     def drop(self, name: Name) -> None:
-        """Forgets a resource. A user leaves its groups, a file server takes the checks with it that waited for it."""
+        """Forgets a resource. A user leaves its groups, a file server or template takes the checks with it that waited."""
         if name.kind is Kind.USER:
             for group in self.members(name.server, Kind.GROUP, lock=True):
                 if name.id in group.spec.members:
                     left = _with_members(group, [member for member in group.spec.members if member != name.id])
                     self.save(replace(left, generation=group.generation + 1, observed_generation=group.generation + 1))
-        elif name.kind is Kind.FILE_SERVER:
+        elif name.kind in ROOTS:
             waiting = and_(
                 operations.c.server == str(name),
                 operations.c.verb == Verb.REPAIR.value,
@@ -311,6 +317,11 @@ class Transaction:
 
     def claims_of(self, owner: str) -> list[Claim]:
         query = select(claims).where(claims.c.owner == owner).order_by(claims.c.kind, claims.c.value)
+        return [Claim(row.kind, row.value, row.owner, row.facts) for row in self._c.execute(query)]
+
+    def claims_on(self, kind: str) -> list[Claim]:
+        """All claims of this kind."""
+        query = select(claims).where(claims.c.kind == kind).order_by(claims.c.value)
         return [Claim(row.kind, row.value, row.owner, row.facts) for row in self._c.execute(query)]
 
     def claims_below(self, kind: str, path: str) -> list[Claim]:

@@ -46,18 +46,19 @@ def build(
     description: Description,
     directory: Path,
     *,
+    fresh: bool = False,
     progress: Progress = lambda _, __: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """The template's file in `directory`, made if it is not there. A second build waits for the first. A cancelled one
-    raises `OperationCancelled`, and leaves nothing, like one that failed."""
+    """The template's file in `directory`, made if it is not there; with `fresh` made anew in any case. A second build waits
+    for the first. A cancelled one raises `OperationCancelled`, and leaves nothing, like one that failed."""
     made = directory / description.file_name
-    if made.is_file():
+    if made.is_file() and not fresh:
         return made
     _check_machine()
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory, cancelled):
-        if not made.is_file():
+        if fresh or not made.is_file():
             _build(description, directory, made, progress, cancelled)
     return made
 
@@ -158,7 +159,12 @@ def _environment(description: Description, work: Path) -> dict[str, str]:
 
 def _run(argv: list[str], environment: dict[str, str], progress: Progress, cancelled: Callable[[], bool]) -> None:
     process = subprocess.Popen(
-        argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        argv,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        umask=0o022,  # a service's is narrower, and would go into the template
     )
     said: list[str] = []
     try:

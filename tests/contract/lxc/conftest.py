@@ -27,3 +27,10 @@ def root(fake: FakePve, fakepve_cafile: str, sessions: list[Session]) -> Session
     """A password login of root@pam."""
     sessions.append(Session(Endpoint("127.0.0.1", fake.port, ca_file=fakepve_cafile), Password("root@pam", "secret")))
     return sessions[-1]
+
+
+@pytest.fixture
+def running(bench: Bench) -> Bench:
+    """With a container that runs."""
+    bench.ensure()
+    return bench

@@ -13,7 +13,20 @@ from services.proxmox.containers import Guest
 from services.proxmox.failures import Kind, kind_of
 from services.proxmox.ownership import owner_of
 from tests.contract.fake_node import grant, revoke
-from tests.contract.lxc.world import GIB, KEY, NETWORK, Bench, TroubledApi, mutations, sent, share, with_lxc, with_placement
+from tests.contract.lxc.trouble import (
+    TroubledApi,
+)
+from tests.contract.lxc.world import (
+    GIB,
+    KEY,
+    NETWORK,
+    Bench,
+    mutations,
+    sent,
+    share,
+    with_lxc,
+    with_placement,
+)
 
 
 def test_a_life_leaves_nothing(bench: Bench) -> None:

@@ -16,7 +16,6 @@ from services.core.errors import (
     FeatureNotAvailable,
     HostUnreachable,
     InvalidField,
-    OperationCancelled,
     PathNotAllowed,
     PreconditionFailed,
     StorageFull,
@@ -28,13 +27,15 @@ from services.lxc.mode import LxcMode
 from services.lxc.steps import AddressStep
 from services.proxmox.session import Session
 from tests.contract.fake_node import TEMPLATE
+from tests.contract.lxc.trouble import (
+    addressed,
+)
 from tests.contract.lxc.world import (
     GIB,
     KEY,
     NETWORK,
     SETTINGS,
     Bench,
-    TroubledApi,
     foreign,
     mutations,
     share,
@@ -46,16 +47,18 @@ from tests.contract.lxc.world import (
 
 @dataclass
 class NoGuests:
-    """Lets nobody in; notes at which address it was tried."""
+    """Lets nobody in."""
 
-    asked: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
 
     def public_key(self, uid: str) -> str:
         return KEY
 
     def host(self, uid: str, address: str) -> Host:
-        self.asked.append(address)
         raise HostUnreachable("nobody is let in")
+
+    def forget(self, uid: str) -> None:
+        self.forgotten.append(uid)
 
 
 def mode(bench: Bench, root: Session | None = None, **settings: object) -> LxcMode:
@@ -67,18 +70,6 @@ def messages(bench: Bench) -> list[str]:
     return [drift.message for drift in mode(bench).observe(bench.work())]
 
 
-def addressed(bench: Bench, *given: str, name: str = "eth0") -> None:
-    """What the container answers to the question for its addresses."""
-    interface = {
-        "name": name,
-        "hwaddr": "bc:24:11:00:00:01",
-        "ip-addresses": [
-            {"ip-address-type": "inet", "ip-address": each.split("/")[0], "prefix": each.split("/")[1]} for each in given
-        ],
-    }
-    bench.api = TroubledApi(bench.api, answers={f"/nodes/pve1/lxc/{bench.vmid}/interfaces": [interface]})
-
-
 # What the service asks before it accepts
 
 
@@ -87,10 +78,18 @@ def test_another_modes_settings_are_refused(bench: Bench) -> None:
         mode(bench).check_server(FileServerSpec(native=NativeDeployment()))
 
 
-@pytest.mark.parametrize("field", ["node", "vmid", "pool", "storage", "template"])
-def test_what_a_container_keeps_for_life(bench: Bench, field: str) -> None:
-    old = FileServerSpec(lxc=LxcDeployment())
-    now = FileServerSpec(lxc=LxcDeployment(GuestPlacement(**{field: 300 if field == "vmid" else "other"})))
+@pytest.mark.parametrize(
+    ("field", "placement"),
+    [
+        ("node", GuestPlacement(node="other")),
+        ("vmid", GuestPlacement(vmid=300)),
+        ("pool", GuestPlacement(pool="other")),
+        ("storage", GuestPlacement(storage="other")),
+        ("template", GuestPlacement(template="other")),
+    ],
+)
+def test_what_a_container_keeps_for_life(bench: Bench, field: str, placement: GuestPlacement) -> None:
+    old, now = FileServerSpec(lxc=LxcDeployment()), FileServerSpec(lxc=LxcDeployment(placement))
     mode(bench).check_server(now)
     with pytest.raises(InvalidField) as refused:
         mode(bench).check_server(now, old)
@@ -179,66 +178,14 @@ def test_each_share_has_a_place_that_none_had(bench: Bench) -> None:
     assert len(places) == 50 and all(place.startswith("/srv/pvesmb/") and len(place) == 24 for place in places)
 
 
-# The address
-
-
-def test_a_container_without_address(bench: Bench) -> None:
-    bench.ensure()
-    addressed(bench, "169.254.3.4/16", "fe80::1/64")
-    with pytest.raises(HostUnreachable, match="has not got its address"):
-        AddressStep(bench.api, 0.2).ensure(bench.work())
-    assert addresses(bench.claims, bench.server.uid) == ()
-    bench.cancelled = lambda: True
-    with pytest.raises(OperationCancelled):
-        AddressStep(bench.api, 5).ensure(bench.work())
-
-
-def test_an_address_that_comes_late(bench: Bench) -> None:
-    bench.ensure()
-    session, looks = bench.api, iter([None, [], [{"name": "eth0", "hwaddr": "", "inet": "10.99.0.30/24"}]])
-
-    class Late(TroubledApi):
-        def call(self, method, path, params=None, **more):  # type: ignore[no-untyped-def]
-            return next(looks) if path[-1] == "interfaces" else super().call(method, path, params, **more)
-
-    AddressStep(Late(session), 5).ensure(bench.work())
-    assert addresses(bench.claims, bench.server.uid) == ("10.99.0.30",)
-
-
-@pytest.mark.parametrize(
-    ("v4", "v6", "given", "found"),
-    [
-        ("10.99.0.30/24", "none", ["10.99.0.30/24"], ["10.99.0.30"]),
-        ("10.99.0.30/24", "none", ["10.99.0.31/24"], []),
-        ("dhcp", "none", ["10.99.0.77/24"], ["10.99.0.77"]),
-        ("dhcp", "none", ["fd00::5/64"], []),
-        ("dhcp", "auto", ["10.99.0.77/24"], ["10.99.0.77"]),
-        ("dhcp", "auto", ["fd00::5/64", "10.99.0.77/24", "fe80::1/64"], ["10.99.0.77", "fd00::5"]),
-        ("dhcp", "dhcp", ["10.99.0.77/24"], []),
-        ("dhcp", "fd00::5/64", ["10.99.0.77/24", "fd00::6/64"], []),
-        ("dhcp", "fd00::5/64", ["10.99.0.77/24", "fd00:0::5/64"], ["10.99.0.77", "fd00::5"]),
-        ("none", "auto", [], []),
-        ("none", "auto", ["fd00::5/64"], ["fd00::5"]),
-        ("none", "dhcp", ["fd00::5/64"], ["fd00::5"]),
-    ],
-)
-def test_addresses_as_they_are_wanted(bench: Bench, v4: str, v6: str, given: list[str], found: list[str]) -> None:
-    bench.server = with_lxc(bench.server, network=replace(NETWORK, ipv4_address=v4, ipv6_address=v6))
-    bench.ensure()
-    addressed(bench, *given)
-    if found:
-        AddressStep(bench.api, 0.1).ensure(bench.work())
-    else:
-        with pytest.raises(HostUnreachable):
-            AddressStep(bench.api, 0.1).ensure(bench.work())
-    assert list(addresses(bench.claims, bench.server.uid)) == found
-
-
-def test_only_the_loopback_has_one(bench: Bench) -> None:
-    bench.ensure()
-    addressed(bench, "10.99.0.30/24", name="lo")
-    with pytest.raises(HostUnreachable):
-        AddressStep(bench.api, 0.1).ensure(bench.work())
+def test_a_way_into_a_container_ends_with_it(bench: Bench) -> None:
+    guests = NoGuests()
+    lxc = LxcMode(SETTINGS, bench.api, bench.claims, guests, lambda _: TEMPLATE, lambda uid: "x")
+    container = lxc.steps[0]
+    container.ensure(bench.work())
+    assert guests.forgotten == []
+    container.remove(bench.work())
+    assert guests.forgotten == [bench.server.uid] and bench.claims.rows == {}
 
 
 def test_a_new_address_takes_the_old_ones_place(bench: Bench) -> None:

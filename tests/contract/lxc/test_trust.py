@@ -17,7 +17,14 @@ from services.proxmox.preflight import preflight
 from services.proxmox.session import Endpoint, Session
 from services.proxmox.storage import has_template, upload_template
 from tests.contract.fake_node import TEMPLATE, TOKEN, revoke
-from tests.contract.lxc.world import KEY, SETTINGS, Bench, share, spoken, with_placement
+from tests.contract.lxc.world import (
+    KEY,
+    SETTINGS,
+    Bench,
+    share,
+    spoken,
+    with_placement,
+)
 
 NEEDED = [(path, each) for path, all in SETTINGS.needs().privileges().items() for each in all]
 
@@ -68,9 +75,7 @@ def test_a_missing_privilege_leaves_nothing(fake: FakePve, bench: Bench) -> None
         revoke(fake, "/pool/smbgw", privilege)
         with pytest.raises(ProxmoxDenied):
             bench.make()
-        assert fake.cts == []
-        bench.remove()
-        assert bench.claims.rows == {}
+        assert fake.cts == [] and bench.claims.rows == {}
 
 
 def test_a_volume_without_the_right_to_its_storage(fake: FakePve, bench: Bench) -> None:
@@ -103,7 +108,8 @@ def test_a_node_that_is_not_trusted_is_told_nothing(
 ) -> None:
     bench.ensure()
     asked, claims = len(fake.requests), dict(bench.claims.rows)
-    for login in (TOKEN, Password("root@pam", "secret")):
+    logins: tuple[Token | Password, ...] = (TOKEN, Password("root@pam", "secret"))
+    for login in logins:
         sessions.append(Session(trusting(fake.port, other_certificate), login))
         bench.api = sessions[-1]
         for act in (bench.ensure, bench.remove):
@@ -117,7 +123,10 @@ def test_a_node_that_is_not_trusted_is_told_nothing(
 def test_no_error_holds_a_secret(fake: FakePve, bench: Bench, sessions: list[Session], fakepve_cafile: str) -> None:
     """Neither of a wrong login, nor of one that is right, nor the key that may log in."""
     endpoint = Endpoint("127.0.0.1", fake.port, ca_file=fakepve_cafile)
-    wrong = [replace(TOKEN, value="00000000-dead-beef-0000-000000000000"), Password("root@pam", "hunter2hunter2")]
+    wrong: list[Token | Password] = [
+        replace(TOKEN, value="00000000-dead-beef-0000-000000000000"),
+        Password("root@pam", "hunter2hunter2"),
+    ]
     good = bench.api
     for login in [*wrong, Token("nobody@pve", "x", "11111111-dead-beef-0000-000000000000")]:
         sessions.append(Session(endpoint, login))

@@ -24,8 +24,7 @@ from services.lxc.container_step import ContainerStep
 from services.lxc.settings import LxcSettings
 from services.lxc.steps import StartStep
 from services.lxc.volume_step import VolumeStep
-from services.proxmox.failures import CUT_OFF, NO_ANSWER, Refusal, error_of
-from services.proxmox.session import TIMEOUT, Api, Value
+from services.proxmox.session import Api
 from services.samba.instance import Server
 from tests.contract.fake_node import TEMPLATE
 from tests.fakes import MemoryClaims
@@ -214,55 +213,17 @@ def spoken(error: PvesmbError) -> str:
     return repr([error.message, error.help, dict(error.metadata), error.violations, repr(error), str(error)])
 
 
-def timed_out() -> PvesmbError:
-    return error_of(Refusal(NO_ANSWER, "no answer in time", "it"))
+def mounts(bench: Bench) -> dict[str, str]:
+    """Mount points and unused volumes, with the volume's id or path."""
+    return {
+        key: str(value).partition(",")[0]
+        for key, value in sorted(bench.ct.config.items())
+        if key.startswith(("mp", "unused"))
+    }
 
 
-def cut_off() -> PvesmbError:
-    return error_of(Refusal(CUT_OFF, "the connection was cut", "it"))
-
-
-@dataclass
-class Trouble:
-    """Happens at the first call of this kind. `happens`: the node gets it nevertheless; `then` runs before the error."""
-
-    method: str
-    end: str
-    error: Callable[[], BaseException]
-    happens: bool = True
-    then: Callable[[], None] = lambda: None
-
-
-@dataclass
-class TroubledApi:
-    """An `Api` whose answers get lost; every call has at most `longest` seconds. `answers` stand for what fakepve answers
-    without a meaning, if it answers at all."""
-
-    api: Api
-    troubles: list[Trouble] = field(default_factory=list)
-    longest: float = TIMEOUT
-    calls: list[tuple[str, str]] = field(default_factory=list)
-    answers: dict[str, Any] = field(default_factory=dict)
-
-    def call(
-        self,
-        method: str,
-        path: Sequence[str | int],
-        params: Mapping[str, Value] | None = None,
-        *,
-        subject: str = "",
-        needs: str = "",
-        timeout: float = TIMEOUT,
-    ) -> Any:
-        where = "/" + "/".join(map(str, path))
-        self.calls.append((method, where))
-        trouble = next((each for each in self.troubles if each.method == method and where.endswith(each.end)), None)
-        if trouble is not None:
-            self.troubles.remove(trouble)
-        if trouble is None or trouble.happens:
-            timeout = min(timeout, self.longest)
-            answer = self.api.call(method, path, params, subject=subject, needs=needs, timeout=timeout)
-        if trouble is None:
-            return self.answers.get(where, answer)
-        trouble.then()
-        raise trouble.error()
+def restart(bench: Bench) -> None:
+    """Stopped and started by somebody; then the drift check looks."""
+    bench.ct.status = "stopped"
+    bench.ensure()
+    bench.ensure()

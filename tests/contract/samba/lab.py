@@ -45,10 +45,16 @@ class RecordingHost:
         self.commands.append(list(argv))
         self.before(argv)
         try:
-            done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, env=ENVIRONMENT, cwd="/")
+            done = subprocess.run(
+                self.entering(argv), input=stdin, capture_output=True, timeout=timeout, env=ENVIRONMENT, cwd="/"
+            )
         except subprocess.TimeoutExpired:
             raise HostTimeout(f"{argv[0]} did not end in its time") from None
         return Completed(done.returncode, done.stdout, done.stderr)
+
+    def entering(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs this one there."""
+        return list(argv)
 
     def read_file(self, path: str) -> bytes:
         with open(path, "rb") as file:
@@ -127,8 +133,8 @@ class Lab:
         """smbd in the foreground, leading a session, so that everything it leaves behind can be found and ended."""
         argv = self.files.command("smbd", "-F", "--no-process-group", "-s", self.files.conf, "-l", self.files.log_dir)
         self.process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
-            cwd="/", start_new_session=True,
+            self.recorder.entering(argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT, cwd="/", start_new_session=True,
         )  # fmt: skip
         end = time.monotonic() + 20
         while time.monotonic() < end:
@@ -239,8 +245,9 @@ class Lab:
         return Session(self, user)
 
     @contextlib.contextmanager
-    def relay(self, source: str) -> Iterator[int]:
-        """A port of the same address through which connections come to smbd from another address."""
+    def relay(self, source: str, at: tuple[str, int] | None = None) -> Iterator[int]:
+        """A port, of the same address if no other is asked for, through which connections come to smbd from another
+        address."""
 
         class Relay(socketserver.BaseRequestHandler):
             lab = self
@@ -254,7 +261,7 @@ class Lab:
                                 return
                             (server if sender is self.request else self.request).sendall(data)
 
-        with socketserver.ThreadingTCPServer((self.address, 0), Relay) as listener:
+        with socketserver.ThreadingTCPServer(at or (self.address, 0), Relay) as listener:
             thread = threading.Thread(target=listener.serve_forever)
             thread.start()
             yield int(listener.server_address[1])

@@ -24,8 +24,10 @@ PrintMotd no
 SetEnv BASH_ENV={place}/noise
 {more}
 """
-#: Without PAM sshd lets nobody in whose account is locked, as root's is on some machines.
-_START = 'mount --bind "$1/shadow" /etc/shadow && exec /usr/sbin/sshd -D -e -f "$1/config"'
+#: Without PAM sshd lets nobody in whose account is locked, as root's is on some machines; and what root's shell does at its
+#: start is another thing on each.
+_START = """for file in passwd shadow; do mount --bind "$1/$file" /etc/$file || exit; done
+exec /usr/sbin/sshd -D -e -f "$1/config\""""
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Sshd:
         self.new_host_key()
         (self.place / "authorized_keys").write_text(f"{public_line}\n")
         (self.place / "shadow").write_text("root:*:19000:0:99999:7:::\nsshd:*:19000::::::\n")
+        others = [line for line in Path("/etc/passwd").read_text().splitlines(True) if not line.startswith("root:")]
+        (self.place / "passwd").write_text("".join([f"root:x:0:0:root:{self.place}:/bin/bash\n", *others]))
         # A login shell that prints what nobody has asked for.
         (self.place / "noise").write_text("echo noise; echo noise >&2\n")
 

@@ -32,9 +32,12 @@ class Target:
     deployment: Deployment
     server: Server
     template: pvesmb.Share
+    mode: int = 0
 
     def share(self, suite: str) -> str:
         self.deployment.client.shares.create(self.server.name, suite, self.template).result(timeout=60)
+        if self.mode:
+            self.deployment.files(self.server, suite).chmod(self.mode)
         return suite
 
 
@@ -57,10 +60,9 @@ def windows_like(deployment: Deployment) -> Iterator[Target]:
     """OPEN, on a backend whose site options are WINDOWS_LIKE, and with locks that local programs do not see."""
     share = _share(
         guest_access=pvesmb.GuestAccess.GUEST_ACCESS_READ_WRITE,
-        directory=pvesmb.DirectoryStorage(mode="2777"),
         smb_options={"kernel share modes": "no", "posix locking": "no"},
     )
-    with _target(deployment, OPEN, share) as target:
+    with _target(deployment, OPEN, share, 0o2777) as target:
         yield target
 
 
@@ -69,16 +71,23 @@ def _share(**fields: Any) -> pvesmb.Share:
 
 
 @contextmanager
-def _target(deployment: Deployment, smb: pvesmb.SmbSettings, template: pvesmb.Share) -> Iterator[Target]:
+def _target(deployment: Deployment, smb: pvesmb.SmbSettings, template: pvesmb.Share, mode: int = 0) -> Iterator[Target]:
+    """Directories have the mode, if one is given: by their spec, or by hand where a volume is all that there is."""
     deployment.running()
-    hiding, closed = pvesmb.Share(), pvesmb.Share(directory=pvesmb.DirectoryStorage(mode="0000"))
+    hiding, closed = pvesmb.Share(), pvesmb.Share(access=template.access)
+    if deployment.directories:
+        closed.directory.mode = "0000"
+        if mode:
+            template.directory.mode = f"{mode:o}"
     hiding.CopyFrom(template)
     hiding.smb_options["hide unreadable"] = "yes"
-    closed.access.extend(template.access)
     server = deployment.new_server(
         smb=smb,
         users=users(USER, OTHER_USER),
         shares={SECOND_SHARE: template, HIDEUNREAD_SHARE: hiding, NOPERM_SHARE: closed},
     )
-    yield Target(deployment, server, template)
+    by_hand = {NOPERM_SHARE: 0, **({SECOND_SHARE: mode, HIDEUNREAD_SHARE: mode} if mode else {})}
+    for share, bits in by_hand.items() if not deployment.directories else ():
+        deployment.files(server, share).chmod(bits)
+    yield Target(deployment, server, template, 0 if deployment.directories else mode)
     deployment.client.file_servers.delete(server.name, force=True, delete_data=True).result(timeout=60)

@@ -13,7 +13,14 @@ from pathlib import Path
 import pvesmb
 import pytest
 from pvesmb.cli._exit import BY_CODE, GENERAL, INTERRUPTED, MEANING, OK, USAGE
-from pvesmb.v1 import backend_service_pb2, file_server_service_pb2, group_service_pb2, share_service_pb2, user_service_pb2
+from pvesmb.v1 import (
+    backend_service_pb2,
+    file_server_service_pb2,
+    group_service_pb2,
+    share_service_pb2,
+    template_service_pb2,
+    user_service_pb2,
+)
 
 
 def test_every_public_name_is_there() -> None:
@@ -46,6 +53,7 @@ def test_the_shipped_retry_rules_name_every_read_and_no_change() -> None:
         file_server_service_pb2,
         group_service_pb2,
         share_service_pb2,
+        template_service_pb2,
         user_service_pb2,
     )
     reads = {
@@ -53,7 +61,7 @@ def test_the_shipped_retry_rules_name_every_read_and_no_change() -> None:
         for module in modules
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
-        if method.name.startswith(("Get", "List"))
+        if method.name.startswith(("Get", "List", "Validate"))
     }
     assert {name for name in retried if name.startswith("pvesmb.")} == reads
     assert "google.longrunning.Operations/WaitOperation" in retried

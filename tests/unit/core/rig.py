@@ -17,7 +17,7 @@ from services.core.domain.share import ShareSpec
 from services.core.runs import Tools, execute
 from services.core.store import Store
 from services.core.worker import Worker, batch_length
-from tests.fakes import FakeClock, FakeMode, FakeTelemetry, FakeVault
+from tests.fakes import FakeClock, FakeMode, FakeTelemetry, FakeTemplates, FakeVault
 
 SERVER = Name("b", "fs")
 
@@ -28,6 +28,7 @@ class Rig:
 
     path: Path
     mode: FakeMode = field(default_factory=FakeMode)
+    templates: FakeTemplates = field(default_factory=FakeTemplates)
     clock: FakeClock = field(default_factory=FakeClock)
     telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
 
@@ -37,9 +38,10 @@ class Rig:
 
     def open(self) -> None:
         self.store = Store(f"sqlite:///{self.path}/store.db")
-        self.tools = Tools(self.store, self.mode, self.vault, self.clock, self.telemetry, uuid.uuid4().hex)
+        owner = uuid.uuid4().hex
+        self.tools = Tools(self.store, self.mode, self.vault, self.clock, self.telemetry, owner, templates=self.templates)
         self.worker = Worker(self.tools)
-        self.control = Control(self.store, self.mode, self.vault, self.clock, self.worker, "b")
+        self.control = Control(self.store, self.mode, self.vault, self.clock, self.worker, "b", self.templates)
         with self.store.transaction() as tx:
             tx.release_leases()
 

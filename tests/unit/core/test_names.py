@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.core.domain.account import GroupSpec, UserSpec, check_password
 from services.core.domain.file_server import Demand, FileServerSpec, NativeDeployment, SmbSettings
-from services.core.domain.names import Kind, Name, check_id, parse_backend, parse_name
+from services.core.domain.names import CONTENTS, ROOTS, Kind, Name, check_id, parse_backend, parse_name, template_name
 from services.core.domain.share import (
     MAX_VOLUME_BYTES,
     MIN_VOLUME_BYTES,
@@ -40,9 +40,10 @@ def refused(make: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_name_is_what_it_is_written_as(kind: Kind) -> None:
-    name = SERVER if kind is Kind.FILE_SERVER else SERVER.child(kind, "Data")
+    roots = {Kind.FILE_SERVER: SERVER, Kind.TEMPLATE: template_name("b", "debian-12_1.0")}
+    name = roots[kind] if kind in ROOTS else SERVER.child(kind, "Data")
     assert parse_name(str(name), kind) == name
-    assert name.server == SERVER
+    assert name.server == roots.get(kind, SERVER)
     for other in Kind:
         if other is not kind:
             assert refused(lambda other=other: parse_name(str(name), other, "f")) == "f"  # type: ignore[misc]
@@ -53,6 +54,9 @@ def test_parts_of_a_name() -> None:
     assert str(share) == "backends/b/fileServers/fs/shares/Größe"
     assert (share.last, share.parent, share.key) == ("Größe", "backends/b/fileServers/fs", "grösse")
     assert (SERVER.last, SERVER.parent, SERVER.key) == ("fs", "backends/b", "fs")
+    template = template_name("b", "Debian-12")
+    assert str(template) == "backends/b/templates/Debian-12"
+    assert (template.last, template.parent, template.key) == ("Debian-12", "backends/b", "debian-12")
 
 
 @given(st.text())
@@ -75,7 +79,7 @@ def test_names_of_backends(text: str) -> None:
 @given(st.text())
 def test_ids_that_pass_are_safe_wherever_they_are_written(text: str) -> None:
     """In a path, a section header of smb.conf, a line of passwd, a resource name."""
-    for kind in Kind:
+    for kind in (Kind.FILE_SERVER, *CONTENTS):
         try:
             check_id(kind, text, "f")
         except InvalidField:

@@ -14,6 +14,7 @@ from pvesmb.v1 import (
     file_server_service_pb2,
     group_service_pb2,
     share_service_pb2,
+    template_service_pb2,
     user_service_pb2,
 )
 
@@ -27,6 +28,7 @@ _MODULES = [
     file_server_service_pb2,
     group_service_pb2,
     share_service_pb2,
+    template_service_pb2,
     user_service_pb2,
     operations_pb2,
     health_pb2,

@@ -49,6 +49,12 @@ def test_the_defaults_are_the_safe_ones() -> None:
     assert {name: made[name] for name in expected} == expected
 
 
+def test_where_windows_permissions_are_kept_is_the_hosts_matter() -> None:
+    option = "acl_xattr:security_acl_name"
+    assert option not in parameters()
+    assert parameters(layout=replace(LAYOUT, nt_acl_attribute="user.NTACL"))[option] == "user.NTACL"
+
+
 def test_settings() -> None:
     made = parameters(
         min_protocol=Dialect.SMB2_10,

@@ -29,6 +29,7 @@ from pvesmb.v1 import (
     share_pb2,
     share_service_pb2,
     share_service_pb2_grpc,
+    template_service_pb2_grpc,
     user_pb2,
     user_service_pb2,
     user_service_pb2_grpc,
@@ -46,7 +47,7 @@ from services.kit.vault import FileVault
 from services.wire.operations import Operations, OperationsServicer
 from services.wire.register import register
 from services.wire.servicers import Service
-from tests.fakes import FakeClock, FakeMode, FakeTelemetry
+from tests.fakes import FakeClock, FakeMode, FakeTelemetry, FakeTemplates
 
 BACKEND = "backends/b"
 SERVER = "backends/b/fileServers/fs"
@@ -176,17 +177,19 @@ class Backend:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.mode, self.clock, self.facts = FakeMode(), FakeClock(), FakeFacts()
+        self.made: FakeTemplates | None = FakeTemplates()
         self.vault = FileVault(bytes(range(32)))
         self.open()
 
     def open(self) -> None:
         self.store = Store(f"sqlite:///{self.place}/store.db")
-        tools = Tools(self.store, self.mode, self.vault, self.clock, FakeTelemetry(), uuid.uuid4().hex)
+        owner = uuid.uuid4().hex
+        tools = Tools(self.store, self.mode, self.vault, self.clock, FakeTelemetry(), owner, templates=self.made)
         self.worker = Worker(tools, threads=2, poll_seconds=4 * SECONDS)
         self.signal = WatchedSignal()
         self.worker.ended = self.signal
-        messages = Operations("b", self.mode.endpoints)
-        self.control = Control(self.store, self.mode, self.vault, self.clock, self.worker, "b")
+        self.control = Control(self.store, self.mode, self.vault, self.clock, self.worker, "b", self.made)
+        messages = Operations("b", self.mode.endpoints, self.control.with_size)
         service = Service(self.control, self.vault, messages, "1.2.3", self.facts)
         self.servicer = OperationsServicer(self.store, self.worker, messages, waiters=WAITERS)
         target = f"unix:{self.place}/{uuid.uuid4().hex[:8]}.sock"
@@ -203,6 +206,7 @@ class Backend:
         self.shares: Any = share_service_pb2_grpc.ShareServiceStub(self.channel)
         self.users: Any = user_service_pb2_grpc.UserServiceStub(self.channel)
         self.groups: Any = group_service_pb2_grpc.GroupServiceStub(self.channel)
+        self.templates: Any = template_service_pb2_grpc.TemplateServiceStub(self.channel)
         self.operations: Any = operations_pb2_grpc.OperationsStub(self.channel)
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ from pvesmb.v1 import (
     group_service_pb2,
     operation_metadata_pb2,
     share_service_pb2,
+    template_pb2,
+    template_service_pb2,
     user_service_pb2,
 )
 
@@ -36,6 +38,7 @@ _MODULES = (
     file_server_service_pb2,
     group_service_pb2,
     share_service_pb2,
+    template_service_pb2,
     user_service_pb2,
     operations_pb2,
 )
@@ -45,6 +48,7 @@ _KINDS = {
     "Share": ("share", "shares", "shares"),
     "User": ("user", "users", "users"),
     "Group": ("group", "groups", "groups"),
+    "Template": ("template", "templates", "templates"),
 }
 Step = operation_metadata_pb2.OperationMetadata.Step
 
@@ -121,7 +125,8 @@ class MemoryGateway:
 
     def add(self, kind: str, name: str, **fields: Any) -> Any:
         """A resource that is there already."""
-        module = {"FileServer": "file_server", "Share": "share", "User": "user", "Group": "user"}[kind]
+        modules = {"FileServer": "file_server", "Share": "share", "Template": "template", "User": "user", "Group": "user"}
+        module = modules[kind]
         message = getattr(__import__(f"pvesmb.v1.{module}_pb2", fromlist=[kind]), kind)(**fields)
         return self._put(name, message)
 
@@ -196,6 +201,10 @@ class MemoryGateway:
                 return self._backend(method, request)
             if method == "ResetPassword":
                 return self._reset_password(request)
+            if method == "BuildTemplate":
+                return self._build(request)
+            if method == "ValidateTemplate":
+                return self._validate(request)
             verb = next(verb for verb in ("Create", "Get", "List", "Update", "Delete") if method.startswith(verb))
             kind = method.removeprefix(verb)
             kind = kind.removesuffix("s") if verb == "List" else kind
@@ -233,6 +242,7 @@ class MemoryGateway:
         token = str(start + size) if start + size < len(names) else ""
         unreachable = self.unreachable if wildcard else []
         module = {"FileServer": file_server_service_pb2, "Share": share_service_pb2, "User": user_service_pb2}
+        module["Template"] = template_service_pb2
         answer = getattr(module.get(kind, group_service_pb2), f"List{kind}sResponse")
         return answer(**page, next_page_token=token, unreachable=unreachable)
 
@@ -252,6 +262,20 @@ class MemoryGateway:
             return self._put(name, getattr(request, field))
 
         return self._operate(request, name, "VERB_CREATE", make)
+
+    def _build(self, request: Any) -> Any:
+        self._reach(request.parent)
+        release = request.debian_release or 12
+        name = f"{request.parent}/templates/pvesmb-debian-{release}"
+        made = template_pb2.Template(debian_release=release, current=True, size_bytes=71 << 20)
+        return self._operate(request, name, "VERB_CREATE", lambda: self._put(name, made))
+
+    def _validate(self, request: Any) -> Any:
+        found = self._get("Template", request)
+        wrong = [c for c in found.conditions if c.severity == common_pb2.Condition.SEVERITY_ERROR]
+        answer = template_service_pb2.ValidateTemplateResponse(template=found, valid=not wrong)
+        answer.conditions.extend(found.conditions)
+        return answer
 
     def _update(self, kind: str, request: Any) -> Any:
         wanted = getattr(request, _KINDS[kind][0])
@@ -301,11 +325,8 @@ class MemoryGateway:
         for id in self.backends:
             down = f"backends/{id}" in self.unreachable
             health = backend_pb2.Backend.HEALTH_UNREACHABLE if down else backend_pb2.Backend.HEALTH_SERVING
-            found.append(
-                backend_pb2.Backend(
-                    name=f"backends/{id}", mode=backend_pb2.Backend.MODE_NATIVE, health=health, version="1.2"
-                )
-            )
+            mode = backend_pb2.Backend.MODE_LXC if id == "lxc" else backend_pb2.Backend.MODE_NATIVE
+            found.append(backend_pb2.Backend(name=f"backends/{id}", mode=mode, health=health, version="1.2"))
         if method == "ListBackends":
             start, size = int(request.page_token or 0), request.page_size or self.page
             token = str(start + size) if start + size < len(found) else ""
@@ -393,9 +414,10 @@ class MemoryGateway:
                 self.passwords[name] = made.password
             made.password = ""
         made.uid = made.uid or str(uuid.uuid4())
-        made.generation += 1
-        made.observed_generation = made.generation
-        made.etag = f"e{made.generation}"
+        if "generation" in made.DESCRIPTOR.fields_by_name:
+            made.generation += 1
+            made.observed_generation = made.generation
+        made.etag = f"e{getattr(made, 'generation', 1)}"
         made.state = common_pb2.RESOURCE_STATE_READY
         if "endpoints" in made.DESCRIPTOR.fields_by_name and not made.endpoints:
             made.endpoints.add(address="127.0.0.1", port=4450)

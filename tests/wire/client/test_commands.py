@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pvesmb.cli.__main__ import main
+from pvesmb.v1 import common_pb2
 from pvesmb.v1.common_pb2 import Demand
 from pvesmb.v1.file_server_pb2 import FileServer, SmbSettings
 from pvesmb.v1.share_pb2 import AccessRule, Share
@@ -64,7 +65,7 @@ def test_backends_are_listed(gateway: MemoryGateway, run: Run, arguments: tuple[
     gateway.unreachable = ["backends/lxc"]
     header, *rows = run(*arguments).out.splitlines()
     assert header.split()[:4] == ["NAME", "MODE", "HEALTH", "VERSION"]
-    assert [row.split()[:3] for row in rows] == [["lxc", "native", "unreachable"], ["native", "native", "serving"]]
+    assert [row.split()[:3] for row in rows] == [["lxc", "lxc", "unreachable"], ["native", "native", "serving"]]
     ran = run(*arguments, "--json")
     assert [b["name"] for b in ran.json["backends"]] == ["backends/lxc", "backends/native"]
     assert ran.json["unreachable"] == []
@@ -341,6 +342,39 @@ def test_groups(gateway: MemoryGateway, run: Run, files: str) -> None:
     assert gateway.asked("UpdateGroup")[0].group.etag == "e1"
     assert run("group", "delete", "staff", "--yes").code == 0
     assert staff not in gateway.resources
+
+
+def test_templates(gateway: MemoryGateway, run: Run) -> None:
+    gateway.backends = ["native", "lxc"]
+    name = "backends/lxc/templates/pvesmb-debian-13"
+    for backend, release in (("", "13"), ("lxc", "12")):
+        assert run("template", "build", *filter(None, [backend]), "--debian", release, "--rebuild").code == 0
+    assert [(r.parent, r.debian_release, r.rebuild) for r in gateway.asked("BuildTemplate")] == [
+        ("backends/lxc", 13, True),
+        ("backends/lxc", 12, True),
+    ]
+    out = run("template", "list").out
+    assert "lxc/pvesmb-debian-13" in out and "71 MiB" in out
+    assert len(run("template", "list", "lxc", "--json").json["templates"]) == 2
+    for text in ("pvesmb-debian-13", "lxc/pvesmb-debian-13", name):
+        assert run("template", "get", text, "--json").json["name"] == name
+    assert "is valid" in run("template", "validate", "pvesmb-debian-13").out
+    assert "steps" in run("template", "build", "lxc", "--dry-run", "--json").json
+    assert run("template", "delete", "pvesmb-debian-13").code == 2
+    assert run("template", "delete", "pvesmb-debian-13", "--yes", "--etag", "e1").code == 0
+    assert name not in gateway.resources
+    assert run("template", "get", "pvesmb-debian-13").code == 3
+    gateway.unreachable = ["backends/native"]
+    assert run("template", "get", "pvesmb-debian-12").code == 7
+
+
+def test_a_template_that_is_not_as_it_should_be(gateway: MemoryGateway, run: Run) -> None:
+    wrong = common_pb2.Condition(
+        type="TemplateMissing", severity=common_pb2.Condition.SEVERITY_ERROR, message="is gone", action="build it again"
+    )
+    gateway.add("Template", "backends/native/templates/t", conditions=[wrong])
+    ran = run("template", "validate", "t")
+    assert ran.code == 5 and "is not valid" in ran.out and "What to do: build it again" in ran.out
 
 
 # Operations, and how changes end.

@@ -67,6 +67,8 @@ if TYPE_CHECKING:
         TimeMachine,
         VolumeStorage,
     )
+    from pvesmb.v1.template_pb2 import Template
+    from pvesmb.v1.template_service_pb2 import ValidateTemplateResponse
     from pvesmb.v1.user_pb2 import Group, User
 
 __version__ = "0.1.0"
@@ -124,6 +126,8 @@ _HOMES = {
         "TimeMachine",
         "VolumeStorage",
     ],
+    "pvesmb.v1.template_pb2": ["Template"],
+    "pvesmb.v1.template_service_pb2": ["ValidateTemplateResponse"],
     "pvesmb.v1.user_pb2": ["Group", "User"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -174,12 +178,14 @@ __all__ = [
     "Settings",
     "Share",
     "SmbSettings",
+    "Template",
     "TimeMachine",
     "Tls",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "User",
+    "ValidateTemplateResponse",
     "Violation",
     "VmDeployment",
     "VolumeStorage",

@@ -11,6 +11,7 @@ from pvesmb._config import Settings, Tls, check_target, find, read_token
 from pvesmb._kinds import FileServers, Groups, Shares, Users
 from pvesmb._lists import Listing
 from pvesmb._resources import Backends, Link, Operations
+from pvesmb._templates import Templates
 
 __all__ = ["Client", "Listing"]
 
@@ -52,6 +53,7 @@ class Client:
         self.shares = Shares(link)
         self.users = Users(link)
         self.groups = Groups(link)
+        self.templates = Templates(link)
         self.operations = Operations(link)
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from pvesmb.v1.backend_service_pb2_grpc import BackendServiceStub
 from pvesmb.v1.common_pb2 import Plan
 from pvesmb.v1.file_server_pb2 import FileServer
 from pvesmb.v1.share_pb2 import Share
+from pvesmb.v1.template_pb2 import Template
 from pvesmb.v1.user_pb2 import Group, User
 
 M = TypeVar("M", bound=Message)
@@ -31,7 +32,7 @@ Answer = OperationHandle[M] | Plan
 Removal = OperationHandle[None] | Plan
 
 _RESPONSES: Mapping[str, type[Message]] = {
-    kind.DESCRIPTOR.full_name: kind for kind in (FileServer, Share, User, Group, Empty)
+    kind.DESCRIPTOR.full_name: kind for kind in (FileServer, Share, User, Group, Template, Empty)
 }
 
 

@@ -11,7 +11,7 @@ import typer
 
 import pvesmb
 from pvesmb._errors import PvesmbError
-from pvesmb.cli import _exit, backends, groups, operations, servers, shares, users
+from pvesmb.cli import _exit, backends, groups, operations, servers, shares, templates, users
 from pvesmb.cli._command import Root, Session, command
 from pvesmb.cli._output import document, line, note
 
@@ -27,6 +27,7 @@ app.add_typer(servers.app, name="server")
 app.add_typer(shares.app, name="share")
 app.add_typer(users.app, name="user")
 app.add_typer(groups.app, name="group")
+app.add_typer(templates.app, name="template")
 app.add_typer(operations.app, name="operation")
 
 

@@ -55,5 +55,9 @@ def groups(ctx: typer.Context, incomplete: str) -> list[str]:
     )
 
 
+def templates(ctx: typer.Context, incomplete: str) -> list[str]:
+    return _names(ctx, incomplete, lambda client: (t.name for t in client.templates.list()))
+
+
 def operations(ctx: typer.Context, incomplete: str) -> list[str]:
     return _names(ctx, incomplete, lambda client: (o.name for o in client.operations.list()))

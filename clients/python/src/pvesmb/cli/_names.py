@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pvesmb._client import Client
 from pvesmb._errors import InvalidArgument, NotFound, Unavailable
+from pvesmb.v1.backend_pb2 import Backend
 from pvesmb.v1.file_server_pb2 import FileServer
 
 
@@ -33,6 +34,34 @@ class Names:
         if not names:
             raise NotFound("the gateway knows no backend", help="Add one to the gateway's file of backends.")
         raise InvalidArgument(f"there are several backends: {_list(names)}", help="Name one with --backend.")
+
+    def guest_backend(self, text: str) -> str:
+        """The same among those that make guests."""
+        if not text:
+            guests = [backend.name for backend in self.client.backends.list() if backend.mode != Backend.MODE_NATIVE]
+            if len(guests) == 1:
+                return guests[0]
+        return self.backend(text)
+
+    def template(self, text: str) -> str:
+        """`backends/B/templates/T`, `B/T`, or `T`, which all backends are asked for."""
+        words = ["backends", "templates"]
+        if text.startswith("backends/"):
+            return _checked(text, words, text, "BACKEND/TEMPLATE")
+        if "/" in text:
+            return _joined(words, text, "BACKEND/TEMPLATE")
+        listing = self.client.templates.list()
+        found = [template.name for template in listing if template.name.rsplit("/", 1)[-1] == text]
+        if listing.unreachable:
+            raise Unavailable(
+                f"cannot tell which template is meant, because {_list(listing.unreachable)} cannot be reached",
+                help="Name it as BACKEND/TEMPLATE.",
+            )
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidArgument(f"there are several such templates: {_list(found)}", help="Name one of them.")
+        raise NotFound(f"no template is called {text!r}", help="`pvesmb template list` shows them.")
 
     def server(self, text: str) -> str:
         """`backends/B/fileServers/S`, `B/S`, `S`, or nothing where there is one file server only."""
