@@ -72,6 +72,8 @@ class SubvolumeVolumes:
     def rollback(self, file: Path, name: str) -> None:
         """The old content goes only when the new one is there."""
         size, fresh = self.size(file), file.with_suffix(".rollback")
+        if fresh.exists():  # of a rollback that was interrupted
+            _delete(fresh)
         run(["btrfs", "subvolume", "snapshot", str(_snapshot_directory(file) / name), str(fresh)])
         _delete(file)
         os.rename(fresh, file)
