@@ -11,7 +11,7 @@ from typing import Protocol
 from services.core.domain.file_server import FileServerSpec
 from services.core.domain.names import Name
 from services.core.domain.operation import Verb
-from services.core.domain.resource import Condition, Resource, State
+from services.core.domain.resource import Condition, Resource, Severity, State
 from services.core.domain.share import DirectoryStorage, HostPathStorage, ShareSpec, VolumeStorage
 from services.core.errors import FeatureNotAvailable, HostUnreachable, InvalidField, PathNotAllowed, PreconditionFailed
 from services.core.ports import Host
@@ -20,6 +20,7 @@ from services.lxc.container_step import ContainerStep, gone
 from services.lxc.known import addresses, known, note_addresses
 from services.lxc.settings import LAYOUT, SHARES_ROOT, LxcSettings, deployment, new_share_path
 from services.lxc.steps import AddressStep, Inside, PrepareStep, ProcessStep, StartStep
+from services.lxc.templates import missing_template
 from services.lxc.volume_step import NEEDS_ROOT, VolumeStep, kept_volumes
 from services.proxmox import containers
 from services.proxmox.preflight import preflight
@@ -240,7 +241,10 @@ class LxcMode:
     # What the process does
 
     def preflight(self) -> Sequence[Condition]:
-        return preflight(self._api, self._settings.needs())
+        found = preflight(self._api, self._settings.needs())
+        if any(condition.severity is Severity.ERROR for condition in found):
+            return found
+        return [*found, *missing_template(self._settings, self._api)]
 
     def samba_version(self) -> str:
         """Each container has its own."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.core.errors import HostNotPrepared, NotFound
+from services.core.domain.resource import Condition, Severity
+from services.core.errors import HostNotPrepared, NotFound, PvesmbError
 from services.lxc.settings import LxcSettings, deployment
 from services.lxc.template.description import DEFAULT_RELEASE, describe, parse_file_name
 from services.proxmox.session import Api
@@ -75,6 +77,19 @@ def newest_template(settings: LxcSettings, api: Api) -> Callable[[Server], str]:
         return chosen.volid
 
     return choose
+
+
+def missing_template(settings: LxcSettings, api: Api) -> Sequence[Condition]:
+    """For the preflight: that file servers which name no template cannot be made yet. What the node does not answer is for
+    the rest of it to tell."""
+    try:
+        if newest(list_templates(settings, api)) is not None:
+            return ()
+    except PvesmbError:
+        return ()
+    message = f"storage {settings.template_storage} has no template of a file server"
+    action = "Build one (BuildTemplate; `pvesmb template build`), or name another in placement.template."
+    return [Condition("TemplateMissing", Severity.WARNING, "HOST_NOT_PREPARED", message, action, time.time())]
 
 
 def named(templates: Sequence[Template], backend: str, name: str) -> Template:

@@ -18,7 +18,6 @@ from tests.e2e.guest_processes import Guest
 from tests.e2e.lxc import LxcDeployment
 from tests.e2e.node import TestNode
 from tests.e2e.words import MIB, user_rule, users
-from tests.figures import Figures
 
 pytestmark = modes.only("lxc")
 
@@ -70,7 +69,7 @@ def test_from_a_build_to_a_share_and_back(fresh: LxcDeployment) -> None:
     fresh.client.file_servers.delete(server.name, force=True, delete_data=True).result(timeout=60)
 
 
-def test_small_enough(deployment: LxcDeployment, figures: Figures) -> None:
+def test_small_enough(deployment: LxcDeployment) -> None:
     """Packed, and all processes of an idle container together: what is shared counts in parts (smaps, proc(5))."""
     assert built().stat().st_size <= PACKED_BYTES
     server = deployment.new_server(users=users("ann"), shares={"docs": pvesmb.Share(access=[user_rule("ann")])})

@@ -126,11 +126,14 @@ def _lay_out(description: Description, work: Path) -> None:
 
 def _command(description: Description, work: Path, archive: Path) -> list[str]:
     sources = debian_sources(description.suite, machine_codename()).splitlines()
+    encrypted = any("https://" in source for source in sources)  # then the container cannot be updated without
     return [
         *("setpriv", "--pdeathsig", "KILL", "--"),
         *("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"),
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--format=tar", "--verbose"),
-        f"--include={','.join(description.packages)}",
+        f"--include={','.join([*description.packages, *(['ca-certificates'] if encrypted else [])])}",
+        # Ours does it: apt's own clean-up leaves other owners where its directory was closed to its user.
+        "--skip=cleanup/apt",
         '--aptopt=Apt::Install-Recommends "false"',
         *(f"--dpkgopt=path-exclude={path}" for path in description.left_out),
         *(f"--dpkgopt=path-include={path}" for path in description.kept),

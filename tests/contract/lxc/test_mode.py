@@ -10,7 +10,7 @@ from fakepve import FakePve
 from services.core.domain.file_server import FileServerSpec, NativeDeployment
 from services.core.domain.guest import GuestPlacement, LxcDeployment
 from services.core.domain.operation import Verb
-from services.core.domain.resource import State
+from services.core.domain.resource import Severity, State
 from services.core.domain.share import DirectoryStorage, HostPathStorage, ShareSpec, VolumeStorage
 from services.core.errors import (
     FeatureNotAvailable,
@@ -25,6 +25,7 @@ from services.core.steps import Change
 from services.lxc.known import addresses
 from services.lxc.mode import LxcMode
 from services.lxc.steps import AddressStep
+from services.lxc.template.description import describe
 from services.proxmox.session import Session
 from tests.contract.fake_node import TEMPLATE
 from tests.contract.lxc.trouble import (
@@ -301,6 +302,8 @@ def test_the_plan_of_the_end(bench: Bench) -> None:
 
 
 def test_the_preflight_is_that_of_what_is_configured(bench: Bench) -> None:
+    assert [(each.type, each.severity) for each in mode(bench).preflight()] == [("TemplateMissing", Severity.WARNING)]
+    bench.fake.store_file("local", describe().file_name, 1000, content="vztmpl")
     assert list(mode(bench).preflight()) == []
     assert [each.type for each in mode(bench, bridge="vmbr7").preflight() if "vmbr7" in each.message]
     assert SETTINGS.needs().volume_storages == ("local-lvm",)

@@ -65,8 +65,7 @@ def _bar(handle: OperationHandle[Any], timeout: float | None) -> None:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(clean(short(handle.metadata.target)), total=100)
         for metadata in handle.progress(timeout):
-            step = current_step(metadata)
-            text = " ".join(part for part in (short(metadata.target), step) if part)
+            text = " ".join(part for part in (short(metadata.target), current_step(metadata), detail(metadata)) if part)
             progress.update(task, description=clean(text), completed=metadata.progress_percent)
 
 
@@ -77,6 +76,11 @@ def current_step(metadata: Any) -> str:
             if step.state == state:
                 return str(step.name)
     return ""
+
+
+def detail(metadata: Any) -> str:
+    """What the step under way says of itself."""
+    return next((str(step.detail) for step in metadata.steps if step.state == metadata.Step.STATE_RUNNING), "")
 
 
 def show_operation(handle: OperationHandle[Any]) -> None:
