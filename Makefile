@@ -48,11 +48,15 @@ conformance: install ## smbtorture against our shares; figures to docs/reliabili
 bench: install .make/apt-bench ## Measure, and write docs/benchmarks.md
 	$(PY) -m tests.bench --write docs/benchmarks.md
 
-quickstart: install ## Run the session of docs/quickstart.md, and write it anew
+quickstart: install ## Run the sessions of docs/quickstart.md and docs/quickstart-lxc.md, and write them anew
 	$(PY) -m packaging.quickstart --write docs/quickstart.md
+	$(PY) -m packaging.quickstart --mode lxc --write docs/quickstart-lxc.md
 
-run: install ## The whole product on this machine: DETACH=1 MODE=native NETNS=name STATE=var
+run: install ## The whole product on this machine: DETACH=1 MODE=native|lxc NETNS=name STATE=var
 	@$(PY) -m packaging.stack run $(if $(DETACH),--detach) --mode $(or $(MODE),native) $(if $(NETNS),--netns $(NETNS)) $(if $(STATE),--state $(STATE))
+
+guests: install ## Containers of the stand-in node that MODE=lxc runs on
+	@$(PY) -m packaging.stack guests $(if $(STATE),--state $(STATE))
 
 stop: ## End what `make run DETACH=1` started
 	@if [ -x $(PY) ]; then $(PY) -m packaging.stack stop $(if $(STATE),--state $(STATE)); fi
@@ -64,4 +68,4 @@ clean: stop ## Remove everything that was made, state included
 	if [ -d var ]; then chattr -R -f -i var || true; fi # the empty mount points of volumes
 	rm -rf .make .venv var $(STUBS)
 
-.PHONY: help proto install lint typecheck check test faults conformance bench quickstart run stop lock clean
+.PHONY: help proto install lint typecheck check test faults conformance bench quickstart run guests stop lock clean

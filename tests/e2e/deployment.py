@@ -37,6 +37,8 @@ class Deployment(ABC):
     steps: Sequence[str]
     #: Whether a share may be a directory of the host.
     directories: bool = False
+    #: Files that a backend may keep open for connections that it might need again.
+    pooled_files: int = 0
     #: Where clients come from, as a file server sees them.
     client_network: str
 

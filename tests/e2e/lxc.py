@@ -30,6 +30,8 @@ class LxcDeployment(Deployment):
     mode = "lxc"
     steps = ("container", "volume", "start", "address", "prepare", "config", "process", "apply", "confirm")
     failures = ("STORAGE_FULL",)
+    #: One of the API for each thread, one to each container.
+    pooled_files = 32
     client_network = str(stand_in.NETWORK.network)
 
     def __init__(self, node: TestNode, settings: Mapping[str, Any] | None = None, *, deadly: bool = False) -> None:

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.e2e.node import template
+
 CLONE = Path(__file__).resolve().parents[2]
 
 
@@ -16,11 +20,14 @@ def lines(text: str) -> list[str]:
     return [re.sub(r" +", " ", line) for line in text.splitlines()]
 
 
-def test_the_quickstart_is_what_happens(tmp_path: Path) -> None:
-    made = tmp_path / "quickstart.md"
-    command = [sys.executable, "-m", "packaging.quickstart", "--write", str(made)]
+@pytest.mark.parametrize(("mode", "document"), [("native", "quickstart.md"), ("lxc", "quickstart-lxc.md")])
+def test_the_quickstart_is_what_happens(mode: str, document: str, tmp_path: Path) -> None:
+    if mode == "lxc":
+        template()  # from here it reaches no mirror
+    made = tmp_path / document
+    command = [sys.executable, "-m", "packaging.quickstart", "--mode", mode, "--write", str(made)]
     done = subprocess.run(command, cwd=CLONE, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
-    committed = (CLONE / "docs" / "quickstart.md").read_text()
+    committed = (CLONE / "docs" / document).read_text()
     difference = "\n".join(difflib.unified_diff(lines(committed), lines(made.read_text()), "committed", "now", n=1))
     assert not difference, f"`make quickstart` writes it anew:\n{difference}"

@@ -177,6 +177,17 @@ def _symbol(values: Values, message: Any) -> None:
     message.file_containing_symbol = "pvesmb.v1.ShareService"
 
 
+def _new_template(values: Values, message: Any) -> None:
+    """Planned most of the time: a real build takes its minutes."""
+    message.parent, message.debian_release = values.world.backend, 12
+    message.validate_only = values.chance.random() < 0.9
+
+
+def _template(values: Values, message: Any) -> None:
+    """None that is there: others are made from it."""
+    message.name = f"{values.world.backend}/templates/pvesmb-debian-12-0123456789ab"
+
+
 _SEEDS: Mapping[str, Callable[[Values, Any], None]] = {
     "CreateFileServer": _new_file_server,
     "GetFileServer": _named("fileServers"),
@@ -199,6 +210,11 @@ _SEEDS: Mapping[str, Callable[[Values, Any], None]] = {
     "ListGroups": _of("groups"),
     "UpdateGroup": _changed("group", "groups", description="b"),
     "DeleteGroup": _named("groups"),
+    "BuildTemplate": _new_template,
+    "GetTemplate": _template,
+    "ListTemplates": _of("fileServers"),
+    "ValidateTemplate": _template,
+    "DeleteTemplate": _template,
     "GetBackend": _backend,
     "ListOperations": _backend,
     "GetOperation": _operation,

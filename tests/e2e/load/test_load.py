@@ -134,6 +134,7 @@ def test_many_clients(deploy: Callable[..., Deployment], full: bool, seed: int, 
     for name in pids if full else ():
         flat(record, name, figures)
         limits[name] = replace(limits[name], threads=int(record.in_last(60.0, name)["threads"][0]))
+    limits["service"] = replace(limits["service"], files=limits["service"].files + deployment.pooled_files)
     until(lambda: all(returned(limits[name], vitals.look(pid)) for name, pid in pids.items()), f"what was before: {limits}")
     until(lambda: len(deployment.processes()) <= living, "no process more than before")
     assert (deployment.gateway.running, deployment.service.running) == (True, True)
