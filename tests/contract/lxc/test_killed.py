@@ -28,7 +28,9 @@ from tests.contract.lxc.world import (
     foreign,
     noted,
     sent,
+    share,
     tagged,
+    with_placement,
 )
 from tests.fakes import Killed
 
@@ -168,3 +170,40 @@ def test_a_create_goes_on_that_another_process_had_begun(bench: Bench) -> None:
     bench.make()
     assert len(sent(bench.fake, "POST", "/lxc")) == 1
     assert_only_ours(bench)
+
+
+# Migration
+
+
+@pytest.fixture
+def moved(fake: FakePve, running: Bench) -> Bench:
+    """Its container is on another node by now."""
+    running.add(share(running.server))
+    fake.add_node("pve2")
+    running.ct.node = "pve2"
+    return running
+
+
+def test_one_that_was_migrated_is_followed(moved: Bench) -> None:
+    moved.server = with_placement(moved.server, cores=2)
+    moved.ct.status = "stopped"
+    moved.ensure()
+    assert moved.ct.config["cores"] == 2 and moved.ct.status == "running"
+    assert moved.add(share(moved.server, "more")).error is None
+    moved.ct.node = "pve1"
+    moved.ensure()
+    assert moved.add(share(moved.server, "still-more")).error is None
+    assert_removes_to_nothing(moved)
+
+
+def test_one_that_was_migrated_is_removed_where_it_is(moved: Bench) -> None:
+    assert_removes_to_nothing(moved)
+
+
+def test_a_strangers_on_another_node_is_not_followed(fake: FakePve, moved: Bench) -> None:
+    vmid = moved.vmid
+    moved.ct.config.update(tags="", description="")
+    fake.requests.clear()
+    with pytest.raises(PreconditionFailed, match="is not ours any more"):
+        moved.make()
+    assert_removes_to_nothing(moved, vmid)

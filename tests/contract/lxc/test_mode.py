@@ -227,6 +227,13 @@ def test_drift_of_one_that_was_deleted_or_replaced(bench: Bench) -> None:
     assert mutations(bench.fake, vmid) == []
 
 
+def test_one_that_was_migrated_is_no_drift(running: Bench) -> None:
+    running.fake.add_node("pve2")
+    running.ct.node = "pve2"
+    running.ct.status = "stopped"
+    assert messages(running) == [f"container {running.vmid} does not run"]
+
+
 def test_drift_of_options_and_volumes_of_one_that_does_not_run(bench: Bench) -> None:
     small, gone = share(bench.server, "small"), share(bench.server, "gone")
     bench.shares = [small, gone]
