@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from services.core.steps import Claims
-from services.lxc.known import Known, note_node
+from services.lxc.known import Known, guest_of, note_node
 from services.proxmox import nodes
 from services.proxmox.containers import Config, Guest, find
 from services.proxmox.ids import is_free
 from services.proxmox.session import Api
+
+
+def guest_now(api: Api, claims: Claims, uid: str) -> tuple[Guest, Config | None]:
+    """The container of a file server that has one, where it is by now."""
+    guest = guest_of(claims, uid)
+    return locate(api, claims, uid, Known(guest, made=True))
 
 
 def locate(api: Api, claims: Claims, uid: str, found: Known) -> tuple[Guest, Config | None]:

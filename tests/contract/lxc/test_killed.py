@@ -26,6 +26,7 @@ from tests.contract.lxc.world import (
     SETTINGS,
     Bench,
     foreign,
+    mounts,
     noted,
     sent,
     share,
@@ -194,6 +195,15 @@ def test_one_that_was_migrated_is_followed(moved: Bench) -> None:
     moved.ensure()
     assert moved.add(share(moved.server, "still-more")).error is None
     assert_removes_to_nothing(moved)
+
+
+def test_shares_of_one_that_was_migrated(moved: Bench) -> None:
+    [old], new = moved.shares, share(moved.server, "new")
+    assert moved.drop(old, delete_data=True).error is None
+    assert moved.ct.pending == {"mp0": None} and "volume-doomed" in moved.kinds()
+    moved.ct.node = "pve1"
+    assert moved.add(new).error is None
+    assert list(mounts(moved)) == ["mp0", "mp1"]
 
 
 def test_one_that_was_migrated_is_removed_where_it_is(moved: Bench) -> None:
