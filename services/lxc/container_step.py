@@ -9,6 +9,7 @@ from services.core.errors import LimitReached, PreconditionFailed, ProxmoxFailed
 from services.core.steps import Claim, Claims, Work
 from services.lxc.known import Known, forget, known
 from services.lxc.settings import LxcSettings, deployment
+from services.lxc.whereabouts import locate
 from services.proxmox import containers, nodes, tasks
 from services.proxmox.containers import Config, Guest
 from services.proxmox.failures import Kind, kind_of, may_have_happened
@@ -67,27 +68,27 @@ class ContainerStep:
         if found is None:
             self._create(work)
             return
-        config = self.look(work, found)
+        guest, config = self.look(work, found)
         if config is not None and config.owner == uid:
-            self._note_made(work, found.guest)
-            self._adapt(work, found.guest)
+            self._note_made(work, guest)
+            self._adapt(work, guest)
         elif found.made:
-            raise gone(found.guest, config)
+            raise gone(guest, config)
         else:
             self._forget(work.claims, uid)
             self._create(work)
 
-    def look(self, work: Work, found: Known) -> Config | None:
-        """Its configuration. A task that is making it, started by a process that ended perhaps, is waited for. One that was
-        never made is not there either if a guest has the id that a pool's login may not see."""
+    def look(self, work: Work, found: Known) -> tuple[Guest, Config | None]:
+        """It and its configuration. A task that is making it, started by a process that ended perhaps, is waited for. One
+        that was never made is not there either if a guest has the id that a pool's login may not see."""
         try:
             if not found.made:
                 self._await_tasks(found.guest, there=True)
-            return containers.find(self._api, found.guest)
+            return locate(self._api, work.claims, work.server.uid, found)
         except PvesmbError as error:
             if found.made or kind_of(error) is not Kind.PRIVILEGE or not self._sees_own():
                 raise
-            return None
+            return found.guest, None
 
     def _sees_own(self) -> bool:
         """Whether what the login may not look at is surely not ours."""
@@ -147,7 +148,7 @@ class ContainerStep:
         except PvesmbError as error:
             if not (may_have_happened(error) or kind_of(error) is Kind.TASK_LOST):
                 raise
-            config = self.look(work, Known(guest, made=False))
+            _, config = self.look(work, Known(guest, made=False))
             if config is None or config.owner != work.server.uid:
                 raise
 
@@ -230,13 +231,13 @@ class ContainerStep:
         uid = work.server.uid
         if (found := known(work.claims, uid)) is None:
             return
-        config = self.look(work, found)
+        guest, config = self.look(work, found)
         if config is not None and config.owner == uid:
             if config.raw.get("protection"):
-                containers.configure(self._api, found.guest, {}, delete=["protection"], digest=config.digest)
-            self._destroy(work, found.guest)
+                containers.configure(self._api, guest, {}, delete=["protection"], digest=config.digest)
+            self._destroy(work, guest)
         elif config is not None and found.made:
-            work.note(f"{found.guest.subject} does not carry our uid any more and was left alone")
+            work.note(f"{guest.subject} does not carry our uid any more and was left alone")
         self._forget(work.claims, uid)
 
     def _forget(self, claims: Claims, uid: str) -> None:

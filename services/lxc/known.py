@@ -4,6 +4,7 @@
 |---|---|---|
 | `guest` | the guest id | `node`, `template`: claimed before the container is made |
 | `container` | the guest id | that it was made: from now on it is never made anew |
+| `moved` | uid of the file server | `node`: where the container is by now, if it was migrated |
 | `host-key` | uid of the file server | `key`: the SSH host key seen at first contact |
 | `endpoint` | uid of the file server | `addresses`: where clients reach it |
 | `volume` | guest id and mount point | of a share: its volume, claimed before it is made |
@@ -21,7 +22,7 @@ from services.core.errors import HostUnreachable
 from services.core.steps import Claim, Claims
 from services.proxmox.containers import Guest
 
-_OF_THE_CONTAINER = ("host-key", "endpoint", "volume-kept", "volume-doomed", "container", "guest")
+_OF_THE_CONTAINER = ("moved", "host-key", "endpoint", "volume-kept", "volume-doomed", "container", "guest")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,14 @@ def known(claims: Claims, uid: str) -> Known | None:
     mine = {claim.kind: claim for claim in claims.of(uid)}
     if (claim := mine.get("guest")) is None:
         return None
-    return Known(Guest(str(claim.facts["node"]), int(claim.value)), "container" in mine)
+    node = mine.get("moved", claim).facts["node"]
+    return Known(Guest(str(node), int(claim.value)), "container" in mine)
+
+
+def note_node(claims: Claims, uid: str, node: str) -> None:
+    """If we end in between, it is found again."""
+    claims.release("moved", uid, uid)
+    claims.put(Claim("moved", uid, uid, {"node": node}))
 
 
 def guest_of(claims: Claims, uid: str) -> Guest:

@@ -22,6 +22,7 @@ from services.lxc.settings import LAYOUT, SHARES_ROOT, LxcSettings, deployment, 
 from services.lxc.steps import AddressStep, Inside, PrepareStep, ProcessStep, StartStep
 from services.lxc.templates import missing_template
 from services.lxc.volume_step import NEEDS_ROOT, VolumeStep, kept_volumes
+from services.lxc.whereabouts import locate
 from services.proxmox import containers
 from services.proxmox.preflight import preflight
 from services.proxmox.session import Api
@@ -122,15 +123,15 @@ class LxcMode:
         name, found = work.server.name, known(work.claims, work.server.uid)
         if found is None:
             return [Drift(name, "it has no container")]
-        container = containers.find(self._api, found.guest)
+        guest, container = locate(self._api, work.claims, work.server.uid, found)
         if container is None or container.owner != work.server.uid:
-            return [Drift(name, gone(found.guest, container).message)]
+            return [Drift(name, gone(guest, container).message)]
         drifts = self._volumes.drifts(work, container)
-        changes, delete = self._container.differences(work.server, self._container.planned(found.guest))
+        changes, delete = self._container.differences(work.server, self._container.planned(guest))
         drifts += [Drift(name, f"option {option} of the container was changed") for option in (*changes, *delete)]
-        if not containers.read_status(self._api, found.guest).running:
-            return [*drifts, Drift(name, f"{found.guest.subject} does not run")]
-        if not (seen := self._address.look(work, found.guest)):
+        if not containers.read_status(self._api, guest).running:
+            return [*drifts, Drift(name, f"{guest.subject} does not run")]
+        if not (seen := self._address.look(work, guest)):
             return [*drifts, Drift(name, "it has not the address that it should have")]
         # One that DHCP has changed, or that came late, is no fault: clients are told the new one.
         note_addresses(work.claims, work.server.uid, seen)
@@ -145,7 +146,7 @@ class LxcMode:
         steps = [step.name for step in self._steps if work.whole or not step.server_only]
         if removes:
             steps.reverse()
-        container = containers.find(self._api, found.guest) if found is not None else None
+        container = locate(self._api, work.claims, server.uid, found)[1] if found is not None else None
         effects = self._effects(work, found is not None, removes)
         if work.whole and removes:
             return Plan(tuple(steps), effects=(*effects, "all sessions end"))

@@ -15,6 +15,7 @@ from services.core.steps import Change, Claim, Claims, Drift, Work
 from services.lxc.container_step import require_space
 from services.lxc.known import guest_of
 from services.lxc.settings import LxcSettings
+from services.lxc.whereabouts import guest_now
 from services.proxmox import tasks
 from services.proxmox.containers import Config, Guest, configure, find, read_config
 from services.proxmox.mounts import HostPath, NewVolume
@@ -54,7 +55,10 @@ class VolumeStep:
         self._host = host
 
     def ensure(self, work: Work) -> None:
-        guest = guest_of(work.claims, work.server.uid)
+        if work.whole:
+            guest = guest_of(work.claims, work.server.uid)
+        else:
+            guest, _ = guest_now(self._api, work.claims, work.server.uid)
         done = set()
         for change in work.live(Kind.SHARE):
             done.add(change.resource.uid)
@@ -108,7 +112,7 @@ class VolumeStep:
 
     def remove(self, work: Work) -> None:
         if not work.whole:
-            guest = guest_of(work.claims, work.server.uid)
+            guest, _ = guest_now(self._api, work.claims, work.server.uid)
             for change in work.live(Kind.SHARE):
                 _each(change, lambda c: self._remove(work, guest, c))
             return

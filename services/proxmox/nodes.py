@@ -1,4 +1,4 @@
-"""How large a node is."""
+"""How large a node is, and which one holds a container."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ _TIMEOUT = 15.0
 class NodeSize:
     cores: int
     memory_mib: int
+
+
+def of_container(api: Api, vmid: int) -> str:
+    """The node of the cluster that holds it; empty if there is none that the login may see. The cluster's list lags some
+    seconds behind."""
+    got = api.call("GET", ("cluster", "resources"), {"type": "vm"}, subject="guests of the cluster", timeout=_TIMEOUT)
+    return next((str(each["node"]) for each in got if each.get("type") == "lxc" and int(each["vmid"]) == vmid), "")
 
 
 def size(api: Api, node: str) -> NodeSize | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from fakepve import FakePve
 
+from services.proxmox.logins import Password
 from services.proxmox.preflight import Needs
 from services.proxmox.session import Endpoint, Session
 from tests.contract.fake_node import TEMPLATE, TOKEN, grant
@@ -46,4 +47,11 @@ def fake(sessions: list[Session], fakepve: FakePve, needs: Needs) -> FakePve:
 @pytest.fixture
 def session(fake: FakePve, fakepve_cafile: str, sessions: list[Session]) -> Session:
     sessions.append(Session(Endpoint("127.0.0.1", fake.port, ca_file=fakepve_cafile), TOKEN))
+    return sessions[-1]
+
+
+@pytest.fixture
+def fake_root(fake: FakePve, fakepve_cafile: str, sessions: list[Session]) -> Session:
+    """A password login of root@pam."""
+    sessions.append(Session(Endpoint("127.0.0.1", fake.port, ca_file=fakepve_cafile), Password("root@pam", "secret")))
     return sessions[-1]

@@ -26,9 +26,12 @@ from tests.contract.lxc.world import (
     SETTINGS,
     Bench,
     foreign,
+    mounts,
     noted,
     sent,
+    share,
     tagged,
+    with_placement,
 )
 from tests.fakes import Killed
 
@@ -168,3 +171,49 @@ def test_a_create_goes_on_that_another_process_had_begun(bench: Bench) -> None:
     bench.make()
     assert len(sent(bench.fake, "POST", "/lxc")) == 1
     assert_only_ours(bench)
+
+
+# Migration
+
+
+@pytest.fixture
+def moved(fake: FakePve, running: Bench) -> Bench:
+    """Its container is on another node by now."""
+    running.add(share(running.server))
+    fake.add_node("pve2")
+    running.ct.node = "pve2"
+    return running
+
+
+def test_one_that_was_migrated_is_followed(moved: Bench) -> None:
+    moved.server = with_placement(moved.server, cores=2)
+    moved.ct.status = "stopped"
+    moved.ensure()
+    assert moved.ct.config["cores"] == 2 and moved.ct.status == "running"
+    assert moved.add(share(moved.server, "more")).error is None
+    moved.ct.node = "pve1"
+    moved.ensure()
+    assert moved.add(share(moved.server, "still-more")).error is None
+    assert_removes_to_nothing(moved)
+
+
+def test_shares_of_one_that_was_migrated(moved: Bench) -> None:
+    [old], new = moved.shares, share(moved.server, "new")
+    assert moved.drop(old, delete_data=True).error is None
+    assert moved.ct.pending == {"mp0": None} and "volume-doomed" in moved.kinds()
+    moved.ct.node = "pve1"
+    assert moved.add(new).error is None
+    assert list(mounts(moved)) == ["mp0", "mp1"]
+
+
+def test_one_that_was_migrated_is_removed_where_it_is(moved: Bench) -> None:
+    assert_removes_to_nothing(moved)
+
+
+def test_a_strangers_on_another_node_is_not_followed(fake: FakePve, moved: Bench) -> None:
+    vmid = moved.vmid
+    moved.ct.config.update(tags="", description="")
+    fake.requests.clear()
+    with pytest.raises(PreconditionFailed, match="is not ours any more"):
+        moved.make()
+    assert_removes_to_nothing(moved, vmid)

@@ -134,8 +134,8 @@ def test_a_directory_of_the_node_needs_a_password_login(bench: Bench) -> None:
     ("path", "allowed"),
     [("/srv/d", True), ("/srv", False), ("/srvd", False), ("/etc", False), ("/data/x/y", True), ("/data", False)],
 )
-def test_directories_of_the_node_lie_below_the_roots(bench: Bench, root: Session, path: str, allowed: bool) -> None:
-    lxc = mode(bench, root, host_path_roots=("/srv", "/data"))
+def test_directories_of_the_node_lie_below_the_roots(bench: Bench, fake_root: Session, path: str, allowed: bool) -> None:
+    lxc = mode(bench, fake_root, host_path_roots=("/srv", "/data"))
     assert lxc.features == ("volumes", "host_path")
     spec = ShareSpec(storage=HostPathStorage(path))
     if allowed:
@@ -145,10 +145,10 @@ def test_directories_of_the_node_lie_below_the_roots(bench: Bench, root: Session
         lxc.check_share(bench.server, "d", spec)
 
 
-def test_no_roots_no_directories(bench: Bench, root: Session) -> None:
-    assert mode(bench, root).features == ("volumes",)
+def test_no_roots_no_directories(bench: Bench, fake_root: Session) -> None:
+    assert mode(bench, fake_root).features == ("volumes",)
     with pytest.raises(PathNotAllowed):
-        mode(bench, root).check_share(bench.server, "d", ShareSpec(storage=HostPathStorage("/srv/d")))
+        mode(bench, fake_root).check_share(bench.server, "d", ShareSpec(storage=HostPathStorage("/srv/d")))
 
 
 @pytest.mark.parametrize("storage", ["fast", "local-lvm", "a_b"])
@@ -226,6 +226,13 @@ def test_drift_of_one_that_was_deleted_or_replaced(bench: Bench) -> None:
     bench.fake.requests.clear()
     assert "is not ours any more" in messages(bench)[0]
     assert mutations(bench.fake, vmid) == []
+
+
+def test_one_that_was_migrated_is_no_drift(running: Bench) -> None:
+    running.fake.add_node("pve2")
+    running.ct.node = "pve2"
+    running.ct.status = "stopped"
+    assert messages(running) == [f"container {running.vmid} does not run"]
 
 
 def test_drift_of_options_and_volumes_of_one_that_does_not_run(bench: Bench) -> None:

@@ -226,8 +226,8 @@ def test_a_volume_that_somebody_took_out_is_not_made_anew(running: Bench) -> Non
 # Directories of the node
 
 
-def test_a_directory_of_the_node_by_root(running: Bench, root: Session) -> None:
-    running.root = root
+def test_a_directory_of_the_node_by_root(running: Bench, fake_root: Session) -> None:
+    running.root = fake_root
     brought = host_share(running.server, "/srv/data")
     assert running.add(brought).error is None
     assert mounts(running) == {"mp0": "/srv/data"}

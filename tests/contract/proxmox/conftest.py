@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fakepve import FakePve
 
 from packaging.stack.node import NODE, POOL, ROOTS, STORE, TOKEN, USER, LocalNode
 from services.core.errors import PvesmbError
 from services.proxmox.containers import Guest, configure, destroy, list_containers
 from services.proxmox.failures import Kind, kind_of
-from services.proxmox.logins import Password, Token
-from services.proxmox.session import Endpoint, Session
+from services.proxmox.logins import Token
+from services.proxmox.session import Session
 from services.proxmox.storage import delete_stored, list_stored
 from services.proxmox.tasks import wait
 from tests.contract.fake_node import TEMPLATE
@@ -24,12 +23,6 @@ from tests.tiny import tiny_template
 #: fakepve; and a stand-in node with real containers, whose volumes are of either kind.
 LIVE = ["fake_node", "btrfs_node", "directory_node"]
 TINY = f"{STORE}:vztmpl/tiny.tar.gz"
-
-
-@pytest.fixture
-def fake_root(fake: FakePve, fakepve_cafile: str, sessions: list[Session]) -> Session:
-    sessions.append(Session(Endpoint("127.0.0.1", fake.port, ca_file=fakepve_cafile), Password("root@pam", "secret")))
-    return sessions[-1]
 
 
 @pytest.fixture
