@@ -41,7 +41,7 @@ NEEDS_ROOT = (
 
 class VolumeStep:
     """Each share has its volume, mounted at its path, in its size. A running container takes on a volume at once, but lets
-    go of it only when it stops (Proxmox VE 8 and 9 keep the deletion of `mpN` pending), so that a deleted share's volume is
+    go of it only at its next start (Proxmox VE 8 and 9 keep the deletion of `mpN` pending), so that a deleted share's volume is
     destroyed then; its files go at once. `root` is a session of root@pam, which alone may bring in directories of the node;
     `host` reaches the container."""
 
@@ -142,7 +142,7 @@ class VolumeStep:
                 elif deletes:
                     if not {**work.options, **change.options}.get("rollback"):
                         self._empty(work.server, path)
-                    change.notes.append(f"volume {volume} is destroyed when {guest.subject} has stopped once")
+                    change.notes.append(f"volume {volume} is destroyed when {guest.subject} has been restarted")
                 else:
                     change.notes.append(f"the files of {share.name} are kept in volume {volume} of {guest.subject}")
         _release(work.claims, share)
@@ -198,7 +198,7 @@ class VolumeStep:
             elif change.verb is Verb.DELETE:
                 deletes = {**work.options, **change.options}.get("delete_data")
                 name = mounted[1].volume if mounted else f"at {path}"
-                said.append(f"volume {name} is {'destroyed' if deletes else 'kept'} when the container has stopped once")
+                said.append(f"volume {name} is {'destroyed' if deletes else 'kept'} when the container has been restarted")
             else:
                 where = mounted[1].storage if mounted else storage.storage or self._settings.volume_storage
                 now = mounted[1].size_bytes if mounted else 0

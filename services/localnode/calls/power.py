@@ -48,14 +48,12 @@ def start_work(node: Node, vmid: int) -> Callable[[Say], None]:
 
 
 def release_stopped(node: Node) -> None:
-    """At the start of the process: lets go of the volumes of guests that ended while it did not look, and takes on what
-    waited for their end."""
+    """At the start of the process: lets go of the volumes of guests that ended while it did not look."""
     with node.state.read() as facts:
         vmids = sorted(facts.guests)
     for vmid in vmids:
         if not node.containers.running(vmid):
             settings.release(node, node.guest(vmid))
-            pending.take(node, vmid)
 
 
 def stop(node: Node, call: Call) -> Any:
@@ -117,6 +115,5 @@ def _ending(node: Node, call: Call, kind: str, end: Callable[[], None]) -> Any:
             need_unlocked(node.guest(call.vmid))
             end()
             settings.release(node, node.guest(call.vmid))
-            pending.take(node, call.vmid)
 
     return node.tasks.start(call.rights.caller, kind, str(call.vmid), work)

@@ -119,7 +119,7 @@ def test_a_deleted_shares_volume_is_destroyed_when_the_container_lets_go(running
     volume = mounts(running)["mp0"]
     change = running.drop(gone, delete_data=True)
     assert change.error is None
-    assert change.notes == [f"volume {volume} is destroyed when container {running.vmid} has stopped once"]
+    assert change.notes == [f"volume {volume} is destroyed when container {running.vmid} has been restarted"]
     assert mounts(running)["mp0"] == volume and running.ct.pending == {"mp0": None}
     assert "volume-doomed" in running.kinds()
     running.ensure()
