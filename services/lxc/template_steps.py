@@ -1,4 +1,9 @@
-"""How a template gets onto the node: built here, uploaded through the API, looked at there."""
+"""How a template gets onto the node: built here, uploaded through the API, looked at there.
+
+Two claims of a template, both by its volume id: `template`, written before anything is uploaded, with `existed` if the file
+was there before us (then it is never changed or removed); and `template-content`, with the `size` and `sha256` of what was
+sent, or the size of what was found.
+"""
 
 from __future__ import annotations
 
