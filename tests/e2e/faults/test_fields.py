@@ -178,7 +178,7 @@ def lxc_values() -> Iterator[Bad]:
     ]
     for field, spec in servers:
         yield Bad(field, partial(create_server, lxc=spec), "FIELD_INVALID", f"file_server.lxc.{field}")
-    for directory in (pvesmb.DirectoryStorage(path="/srv/x"), pvesmb.DirectoryStorage(mode="2770")):
+    for directory in (pvesmb.DirectoryStorage(path="/srv/x"), pvesmb.DirectoryStorage(mode="2750")):
         act = partial(create_share, directory=directory)
         yield Bad("directory", act, "FEATURE_NOT_AVAILABLE", code=pvesmb.Unimplemented)
 
