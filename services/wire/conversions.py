@@ -68,6 +68,7 @@ def file_server_spec(message: file_server_pb2.FileServer, prefix: str = "file_se
             f"{prefix}.native",
             lambda: NativeDeployment(tuple(deployment.listen_addresses), deployment.port),
         )
+    lxc = guests.lxc_deployment(message.lxc, f"{prefix}.lxc") if message.HasField("lxc") else None
     settings = at(
         f"{prefix}.smb",
         lambda: SmbSettings(
@@ -87,7 +88,7 @@ def file_server_spec(message: file_server_pb2.FileServer, prefix: str = "file_se
             drift_policy=enums.from_wire(enums.DRIFT_POLICY, message.drift_policy, "drift_policy", DriftPolicy.REPAIR),
             smb=settings,
             native=native,
-            lxc=guests.lxc_deployment(message.lxc, f"{prefix}.lxc") if message.HasField("lxc") else None,
+            lxc=lxc,
         ),
     )
 

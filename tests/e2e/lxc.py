@@ -10,14 +10,17 @@ from typing import Any
 import pvesmb
 
 from packaging.stack import node as stand_in
+from services.core.errors import PvesmbError
 from services.localnode.guests.lxc import ID_FIRST
 from services.lxc.settings import LAYOUT
+from services.proxmox import containers, tasks
 from services.proxmox.mounts import Mount
 from services.proxmox.ownership import owner_of
 from tests.e2e import guest_processes
 from tests.e2e.deployment import Deployment
 from tests.e2e.guest_processes import Guest
 from tests.e2e.node import TestNode
+from tests.e2e.waiting import until
 from tests.e2e.words import MIB, Server
 
 #: Of a share that asks for nothing else.
@@ -60,6 +63,31 @@ class LxcDeployment(Deployment):
         found = self.node.running(vmid)
         assert found is not None, f"container {vmid} does not run"
         return found
+
+    def stop_guest(self, server: Server) -> None:
+        """As somebody does on the node."""
+        guest = self.on_node(server)
+        tasks.wait(self.node.root, containers.stop(self.node.root, guest), timeout=60)
+
+    def destroy(self, server: Server) -> None:
+        """The same, of one that does not run."""
+        guest = self.on_node(server)
+
+        def destroyed() -> bool:
+            """A drift check may have started it meanwhile."""
+            try:
+                tasks.wait(self.node.root, containers.destroy(self.node.root, guest), timeout=60)
+            except PvesmbError:
+                self.stop_guest(server)
+                return False
+            return True
+
+        until(destroyed, "the end of the container")
+
+    def on_node(self, server: Server) -> containers.Guest:
+        """As the API names its container."""
+        [vmid] = [vmid for vmid, owner in self._owners().items() if owner == server.uid]
+        return containers.Guest(stand_in.NODE, vmid)
 
     def _owners(self) -> dict[int, str]:
         """Uid of the file server that each container says it is of."""

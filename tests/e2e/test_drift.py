@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e import modes
 from tests.e2e.deployment import Deployment
+from tests.e2e.lxc import LxcDeployment
 from tests.e2e.waiting import until
 from tests.e2e.words import MIB, RO, Server, user_rule, users
 
@@ -67,6 +68,11 @@ def volume_unmounted(deployment: Deployment, server: Server) -> None:
     subprocess.run(["umount", deployment.files(server, "vault")], check=True)
 
 
+def container_stopped(deployment: Deployment, server: Server) -> None:
+    assert isinstance(deployment, LxcDeployment)
+    deployment.stop_guest(server)
+
+
 def account_deleted(deployment: Deployment, server: Server) -> None:
     done = deployment.tool(server, "pdbedit", "-s", deployment.conf(server), "-x", "-u", "ann")
     assert done.returncode == 0, done.stderr
@@ -84,6 +90,24 @@ def test_repaired(watchful: Deployment, mended: Server, change: Change) -> None:
 @modes.only("native")
 def test_a_volume_is_mounted_again(watchful: Deployment, mended: Server) -> None:
     is_repaired(watchful, mended, volume_unmounted)
+
+
+@modes.only("lxc")
+def test_a_stopped_container_is_started(watchful: LxcDeployment, mended: Server) -> None:
+    is_repaired(watchful, mended, container_stopped)
+
+
+@modes.only("lxc")
+def test_a_container_that_somebody_has_destroyed_is_told(watchful: LxcDeployment) -> None:
+    """It is not made anew: its empty volumes would look as if the files were lost."""
+    server = make(watchful, pvesmb.FileServer.DRIFT_POLICY_REPAIR)
+    container_stopped(watchful, server)
+    vmid = watchful.on_node(server).vmid
+    watchful.destroy(server)
+    condition = until(lambda: conditions(watchful.client.file_servers.get(server.name)), "a condition")[0]
+    assert str(vmid) in condition.message and condition.action
+    watchful.client.file_servers.delete(server.name, force=True, delete_data=True).result(timeout=60)
+    assert watchful.strays({uid: {"docs", "vault"} for uid in watchful.hosted()}) == []
 
 
 def is_repaired(watchful: Deployment, mended: Server, change: Change) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e import modes
 from tests.e2e.deployment import Deployment
+from tests.e2e.lxc import LxcDeployment
 from tests.e2e.native import NativeDeployment
 from tests.e2e.words import MIB, RO, Server, group_rule, password, user_rule, users
 
@@ -127,6 +128,25 @@ def test_deleting_the_file_server_leaves_only_data(deployment: NativeDeployment,
     assert deployment.instances(server.id) == []
     assert (deployment.data / server.id / "docs" / "note").read_text() == "kept"
     assert not os.path.ismount(deployment.data / server.id / "vault")
+    assert [row for row in deployment.rows("SELECT owner FROM claims") if row == (server.uid,)] == []
+    with pytest.raises(pvesmb.NotFound):
+        client.file_servers.get(server.name)
+    again = client.file_servers.create(deployment.backend, server.id, server.resource, users=users("ann"))
+    assert Server(again.result(timeout=60)).uid != server.uid
+
+
+@modes.only("lxc")
+def test_deleting_the_file_server_takes_its_data_along(deployment: LxcDeployment, server: Server, tmp_path: Path) -> None:
+    """Volumes go with their container, so this has to be asked for."""
+    client = deployment.client
+    (tmp_path / "note").write_text("kept")
+    assert server.smb("ann", "docs", "put note", directory=str(tmp_path)).ok
+    with pytest.raises(pvesmb.FailedPrecondition) as raised:
+        client.file_servers.delete(server.name, force=True).result(timeout=60)
+    assert raised.value.help
+    assert server.smb("ann", "docs", "get note -").ok
+    client.file_servers.delete(server.name, force=True, delete_data=True).result(timeout=60)
+    assert server.uid not in deployment.hosted()
     assert [row for row in deployment.rows("SELECT owner FROM claims") if row == (server.uid,)] == []
     with pytest.raises(pvesmb.NotFound):
         client.file_servers.get(server.name)

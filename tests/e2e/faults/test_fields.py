@@ -157,6 +157,32 @@ def native_values() -> Iterator[Bad]:
         yield Bad(field, partial(create_server, native=spec), "FIELD_INVALID", f"file_server.native.{field}")
 
 
+def lxc_values() -> Iterator[Bad]:
+    """What LXC mode alone takes."""
+    lxc, placement, network = pvesmb.LxcDeployment, pvesmb.GuestPlacement, pvesmb.GuestNetwork
+    servers: Sequence[tuple[str, pvesmb.LxcDeployment]] = [
+        ("placement.vmid", lxc(placement=placement(vmid=99))),
+        ("placement.cores", lxc(placement=placement(cores=129))),
+        ("placement.memory_bytes", lxc(placement=placement(memory_bytes=1000))),
+        ("placement.hostname", lxc(placement=placement(hostname="a_b"))),
+        ("placement.pool", lxc(placement=placement(pool="a b"))),
+        ("placement.storage", lxc(placement=placement(storage="a,b"))),
+        ("network.bridge", lxc(network=network(bridge="vmbr0,ip=dhcp"))),
+        ("network.vlan", lxc(network=network(vlan=4095))),
+        ("network.ipv4_address", lxc(network=network(ipv4_address="10.0.0.5"))),
+        ("network.ipv4_gateway", lxc(network=network(ipv4_gateway="10.0.0.1"))),
+        ("network.ipv6_address", lxc(network=network(ipv6_address="here"))),
+        ("network.nameservers[0]", lxc(network=network(nameservers=["dns"]))),
+        ("network.search_domain", lxc(network=network(search_domain="a b"))),
+        ("swap_bytes", lxc(swap_bytes=1000)),
+    ]
+    for field, spec in servers:
+        yield Bad(field, partial(create_server, lxc=spec), "FIELD_INVALID", f"file_server.lxc.{field}")
+    for directory in (pvesmb.DirectoryStorage(path="/srv/x"), pvesmb.DirectoryStorage(mode="2750")):
+        act = partial(create_share, directory=directory)
+        yield Bad("directory", act, "FEATURE_NOT_AVAILABLE", code=pvesmb.Unimplemented)
+
+
 def native_preconditions(scene: Scene) -> Iterator[Bad]:
     s, unmet, failed = scene.server, "PRECONDITION_FAILED", pvesmb.FailedPrecondition
     docs = scene.client.shares.get(s.share("docs")).effective_path
@@ -233,6 +259,11 @@ def test_preconditions(scene: Scene, figures: Figures) -> None:
 def test_values_of_native_mode(scene: Scene, figures: Figures) -> None:
     table = [*native_values(), *native_preconditions(scene)]
     refuse_all(scene, figures, "values of fields of native mode, and its directories", table)
+
+
+@modes.only("lxc")
+def test_values_of_lxc_mode(scene: Scene, figures: Figures) -> None:
+    refuse_all(scene, figures, "values of fields of LXC mode", list(lxc_values()))
 
 
 @modes.only("native")
