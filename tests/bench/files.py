@@ -18,11 +18,13 @@ import pvesmb
 
 from tests.bench.measuring import Row, ratio, seconds
 from tests.e2e.addresses import PORT, free_address
+from tests.e2e.deployment import Deployment
 from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
 from tests.e2e.words import MIB, password, user_rule, users
 
 USER = "ann"
+FILES, FILE_BYTES = 1000, 4096
 #: Where it keeps its things, whom it lets in, and the three settings that make up the level of security: Samba's defaults
 #: for the rest.
 STOCK = """
@@ -55,6 +57,7 @@ class Target:
     address: str
     share: str
     conf: str
+    port: int = PORT
 
     def run(self, command: str, login: Path) -> None:
         subprocess.run([*self._client(login), "-c", command], check=True, capture_output=True)
@@ -69,7 +72,7 @@ class Target:
         return {key: session[key] for key in ("session_dialect", "encryption", "signing")}
 
     def _client(self, login: Path) -> list[str]:
-        return ["smbclient", f"//{self.address}/{self.share}", "-p", str(PORT), "-s", "/dev/null", "-A", str(login)]
+        return ["smbclient", f"//{self.address}/{self.share}", "-p", str(self.port), "-s", "/dev/null", "-A", str(login)]
 
 
 def throughput(deployment: NativeDeployment, mib: int, rounds: int) -> list[Row]:
@@ -102,6 +105,59 @@ def throughput(deployment: NativeDeployment, mib: int, rounds: int) -> list[Row]
         )
         for what in ("write", "read")
     ]  # fmt: skip
+
+
+def between_modes(native: Deployment, lxc: Deployment, mib: int, rounds: int) -> list[Row]:
+    """Shares of both on volumes of their own, which are XFS in files of the same disk: one large file, and many small ones.
+    Medians of rounds in which the two take turns, each beginning every other round."""
+    with tempfile.TemporaryDirectory(prefix="pvesmb-bench-", dir="/dev/shm") as memory:
+        source, small, back, login = (Path(memory, name) for name in ("source", "small", "back", "login"))
+        source.write_bytes(os.urandom(mib * MIB))
+        for directory in (small, back):
+            directory.mkdir()
+        for i in range(FILES):
+            (small / f"f{i}").write_bytes(os.urandom(FILE_BYTES))
+        login.write_text(f"username={USER}\npassword={password(USER)}\n")
+        storage = pvesmb.VolumeStorage(size_bytes=(2 * mib + 512) * MIB)
+        share = pvesmb.Share(volume=storage, access=[user_rule(USER)])
+        targets = {}
+        for mode, deployment in (("native", native), ("lxc", lxc)):
+            server = deployment.new_server(users=users(USER), shares={"files": share})
+            address, port = server.endpoint
+            targets[mode] = Target(address, "files", deployment.conf(server), port)
+        work = {
+            "write of a large file": f"put {source} f",
+            "read of a large file": "get f /dev/null",
+            "write of small files": f"prompt off; lcd {small}; mput *",
+            "read of small files": f"prompt off; lcd {back}; mget f*",
+        }
+        after = {"read of a large file": "del f", "read of small files": "del f*"}
+
+        speed = {}
+        for kind, amount in (("large file", mib), ("small files", FILES)):
+            both: dict[str, dict[str, list[float]]] = {}
+            for i in range(rounds + 1):
+                for mode in sorted(targets, reverse=bool(i % 2)):
+                    for what in (what for what in work if kind in what):
+                        took = seconds(partial(targets[mode].run, work[what], login))
+                        if what in after:
+                            targets[mode].run(after[what], login)
+                        if i:
+                            both.setdefault(what, {}).setdefault(mode, []).append(took)
+            for what, taken in both.items():
+                speed[what] = {mode: amount / statistics.median(values) for mode, values in taken.items()}
+    size = f"{mib / 1024:g} GiB"
+    named = {
+        "write of a large file": (f"sequential write of {size}", "MiB/s"),
+        "read of a large file": (f"sequential read of {size}", "MiB/s"),
+        "write of small files": (f"writing {FILES:,} files of 4 KiB", "files/s"),
+        "read of small files": (f"reading {FILES:,} files of 4 KiB", "files/s"),
+    }
+    return [
+        ratio(f"{text}, share in a container, over native mode", 0.9, of["lxc"], of["native"], unit, least=True)
+        for what, of in speed.items()
+        for text, unit in [named[what]]
+    ]
 
 
 @contextmanager
