@@ -41,8 +41,8 @@ NEEDS_ROOT = (
 
 class VolumeStep:
     """Each share has its volume, mounted at its path, in its size. A running container takes on a volume at once, but lets
-    go of it only at its next start (Proxmox VE 8 and 9 keep the deletion of `mpN` pending), so that a deleted share's volume is
-    destroyed then; its files go at once. `root` is a session of root@pam, which alone may bring in directories of the node;
+    go of it only at its next start (Proxmox VE 8 and 9 keep the deletion of `mpN` pending): a deleted share's volume is
+    destroyed then, its files go at once. `root` is a session of root@pam, which alone may bring in directories of the node;
     `host` reaches the container."""
 
     name = "volume"

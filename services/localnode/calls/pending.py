@@ -1,4 +1,4 @@
-"""Changes of a configuration: each is written down as pending first, then taken on, or left until the container starts next.
+"""Changes of a configuration: each is written down as pending first, then taken on, or left until the next start.
 
 That is how a real node does it (PVE::LXC::Config): what cannot be taken on stays pending and is told as an error of its
 parameter, while the other parameters of the same call have their effect.

@@ -123,6 +123,8 @@ def test_a_mount_point_is_added_to_a_running_container(lab: Lab) -> None:
     assert root.ask("PUT", f"{CT}/302/config", delete="mp0").data is None
     assert {"key": "mp0", "delete": 1}.items() <= _pending(root, 302, "mp0").items()
     assert lab.wait(root.ask("POST", f"{CT}/302/status/stop").data) == "OK"
+    assert "mp0" in root.ask("GET", f"{CT}/302/config", current=1).data
+    assert lab.wait(root.ask("POST", f"{CT}/302/status/start").data) == "OK"
     config = root.ask("GET", f"{CT}/302/config").data
     assert "mp0" not in config and config["unused0"] == "local:302/vm-302-disk-1.raw"
     assert root.ask("PUT", f"{CT}/302/config", delete="unused0").data is None

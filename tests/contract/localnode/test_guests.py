@@ -219,7 +219,7 @@ def test_a_running_one_takes_another_address_at_once_and_a_resolver_at_its_next_
 
 
 @pytest.mark.parametrize("storage", ["fast", "local"])
-def test_a_volume_is_let_go_when_its_container_ends(guests: Guests, storage: str) -> None:
+def test_a_volume_is_let_go_when_its_container_starts_anew(guests: Guests, storage: str) -> None:
     vmid = guests.made(mp0=f"{storage}:0.3125,mp=/srv/a")
     digest = guests.config(vmid)["digest"]
     guests.call("PUT", vmid, "config", delete="mp0")
@@ -227,6 +227,8 @@ def test_a_volume_is_let_go_when_its_container_ends(guests: Guests, storage: str
     assert "mp0" in guests.config(vmid) and guests.config(vmid)["digest"] != digest
     assert "mp0" not in guests.call("GET", vmid, "config")
     guests.task("POST", vmid, "status", "shutdown", timeout=20)
+    assert "mp0" in guests.config(vmid)
+    guests.task("POST", vmid, "status", "start")
     config = guests.config(vmid)
     assert "mp0" not in config and config["unused0"].startswith(f"{storage}:{vmid}/")
     assert config["unused0"].rpartition("/")[2] in guests.volumes(vmid)
