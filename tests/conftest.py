@@ -55,9 +55,13 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def figures(request: pytest.FixtureRequest) -> Figures:
+def figures(pytestconfig: pytest.Config) -> Figures:
     """Takes what a test has counted or measured, for the document."""
-    return request.config.stash[_FIGURES]
+    return figures_of(pytestconfig)
+
+
+def figures_of(config: pytest.Config) -> Figures:
+    return config.stash[_FIGURES]
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import figures_of
 from tests.e2e import namespace
 from tests.e2e import node as nodes
 from tests.e2e.deployment import Deployment
 from tests.e2e.lxc import LxcDeployment
 from tests.e2e.native import NativeDeployment
 from tests.e2e.node import TestNode
+from tests.figures import Figures
 
 #: Every test that asks for a deployment runs in each, unless it says by `modes.only` which mode it is about.
 PRODUCTS: Mapping[str, type[Deployment]] = {"native": NativeDeployment, "lxc": LxcDeployment}
@@ -48,6 +50,13 @@ def _mode_of(item: pytest.Item) -> int:
 @pytest.fixture(scope="session", params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def figures(mode: str, pytestconfig: pytest.Config) -> Figures:
+    """What another mode than the first has seen are lines of its own."""
+    taken = figures_of(pytestconfig)
+    return taken if mode == MODES[0] else taken.of(f"{mode} mode")
 
 
 @pytest.fixture(scope="session")

@@ -25,3 +25,12 @@ def test_a_section_without_a_place() -> None:
     figures.put("nowhere", "x", 1)
     with pytest.raises(KeyError, match="nowhere"):
         figures.written_into(DOCUMENT)
+
+
+def test_figures_of_somebody_are_lines_of_their_own() -> None:
+    figures = Figures()
+    figures.put("load", "calls", 1)
+    figures.of("lxc").put("load", "calls", 2)
+    figures.of("lxc").count("load", "calls", 3)
+    text = figures.written_into("<!-- figures: load -->\n<!-- end -->")
+    assert "| calls | 1 |" in text and "| lxc: calls | 5 |" in text
