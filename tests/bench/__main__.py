@@ -50,7 +50,7 @@ def measure_lxc(mib: int) -> Iterator[Row]:
     with nodes.started() as node, guests.product(node) as deployment:
         yield guests.template()
         idle = deployment.new_server()
-        yield from guests.create(deployment, times=5)
+        yield from guests.create(deployment, times=4)
         yield guests.at_once(deployment, 10)
         yield guests.share(deployment, times=10)
         with _product() as native:
