@@ -171,7 +171,7 @@ class NativeMode:
         """Refuses storage that this node cannot give; paths are relative to the share."""
         check_options(spec.smb_options)
         if isinstance(spec.storage, HostPathStorage):
-            raise InvalidField.of("host_path", "is for guests; in native mode a directory of the node is `directory.path`")
+            raise FeatureNotAvailable.of("host_path", "is for guests; here a directory of the node is `directory.path`")
         if isinstance(spec.storage, VolumeStorage):
             if spec.storage.storage:
                 raise InvalidField.of("volume.storage", "must be empty in native mode")

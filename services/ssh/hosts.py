@@ -12,7 +12,7 @@ from services.ssh.keys import Key
 from services.ssh.resident import Resident
 
 #: An open connection costs a thread here and two processes there.
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 20.0
 
 
 class SshHosts:
