@@ -106,20 +106,20 @@ class PrepareStep:
         self._seconds = seconds
 
     def ensure(self, work: Work) -> None:
-        host = self._wait(work)
+        host, told = self._wait(work)
         # An installation that was interrupted has left its guard behind.
-        if _run(host, "dpkg", "--status", *PACKAGES).returncode or _read(host, _POLICY) is not None:
+        if told.returncode or _read(host, _POLICY) is not None:
             self._install(work, host)
         if b"extrausers" not in (text := host.read_file(NSSWITCH)):
             host.write_file(NSSWITCH, _with_extrausers(text), 0o644)
 
-    def _wait(self, work: Work) -> Host:
+    def _wait(self, work: Work) -> tuple[Host, Completed]:
+        """The host, when it can be asked, and what it says of the packages."""
         trouble: PvesmbError | None = None
         for _ in pauses(work, self._seconds):
             try:
                 host = self._host(work)
-                _run(host, "true")
-                return host
+                return host, _run(host, "dpkg", "--status", *PACKAGES)
             except HostUnreachable as error:
                 trouble = error
         assert trouble is not None
