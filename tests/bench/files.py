@@ -21,7 +21,7 @@ from tests.e2e.addresses import PORT, free_address
 from tests.e2e.deployment import Deployment
 from tests.e2e.native import NativeDeployment
 from tests.e2e.waiting import until
-from tests.e2e.words import MIB, password, user_rule, users
+from tests.e2e.words import MIB, Server, password, user_rule, users
 
 USER = "ann"
 FILES, FILE_BYTES = 1000, 4096
@@ -122,7 +122,13 @@ def between_modes(native: Deployment, lxc: Deployment, mib: int, rounds: int) ->
         share = pvesmb.Share(volume=storage, access=[user_rule(USER)])
         targets = {}
         for mode, deployment in (("native", native), ("lxc", lxc)):
-            server = deployment.new_server(users=users(USER), shares={"files": share})
+            spec = deployment.spec()
+            if mode == "lxc":
+                # Else it would be one core and the page cache of a small container against those of the machine.
+                spec.lxc.placement.cores, spec.lxc.placement.memory_bytes = os.cpu_count() or 1, 4 << 30
+            create = deployment.client.file_servers.create
+            made = create(deployment.backend, deployment.new_id(), spec, users=users(USER), shares={"files": share})
+            server = Server(made.result(timeout=100))
             address, port = server.endpoint
             targets[mode] = Target(address, "files", deployment.conf(server), port)
         work = {
