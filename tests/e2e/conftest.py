@@ -36,15 +36,20 @@ def pytest_unconfigure() -> None:
     namespace.leave()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One mode after the other: what tests of a mode share is started once."""
-    items.sort(key=_mode_of)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """What takes its time in a mode is for long runs. One mode after the other: what tests of a mode share is started
+    once."""
+    for item in items:
+        if any(_mode_of(item) in marker.args for marker in item.iter_markers("long_in")):
+            item.add_marker(pytest.mark.full)
+    yield
+    items.sort(key=lambda item: MODES.index(_mode_of(item)))
 
 
-def _mode_of(item: pytest.Item) -> int:
+def _mode_of(item: pytest.Item) -> str:
     params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return MODES.index(params.get("mode", MODES[0]))
+    return str(params.get("mode", MODES[0]))
 
 
 @pytest.fixture(scope="session", params=MODES)

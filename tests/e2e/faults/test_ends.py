@@ -23,6 +23,7 @@ def server(deployment: Deployment) -> Server:
     return deployment.new_server(users=users("ann"), shares={"docs": pvesmb.Share(access=[user_rule("ann")])})
 
 
+@pytest.mark.long_in("lxc")
 def test_a_missing_vfs_module(deploy: Callable[..., Deployment]) -> None:
     """It is looked for a while whether the share can be used; who waits meanwhile is answered when the backend stops."""
     deployment = deploy(share_options={"vfs objects": "nosuch"})

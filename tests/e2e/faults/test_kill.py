@@ -50,7 +50,7 @@ INSIDE_BACKWARD = {
 #: Settings under which a create fails late; native mode has a share for that.
 HOPELESS: Mapping[str, Mapping[str, Any]] = {"native": {}, "lxc": {"share_options": {"vfs objects": "nosuch"}}}
 #: Of so many kills at steps one is done where there is no time for all.
-EVERY = {"native": 1, "lxc": 8}
+EVERY = {"native": 1, "lxc": 12}
 
 
 def forward(mode: str) -> list[Moment]:
@@ -179,6 +179,7 @@ def test_undo(hopeless: Deployment, moments: tuple[None, Moment], figures: Figur
         hopeless.client.file_servers.get(f"{hopeless.backend}/fileServers/{id}")
 
 
+@pytest.mark.long_in("lxc")
 def test_ten_file_servers(mortal: Deployment) -> None:
     begun = []
     for _ in range(10):

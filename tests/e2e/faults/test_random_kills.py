@@ -27,6 +27,8 @@ from tests.e2e.words import MIB, Server, user_rule, users
 from tests.figures import Figures
 
 CLIENTS = 8
+#: Kills and changes where there is no time for all.
+SHORT = {"native": (6, 24), "lxc": (3, 14)}
 #: A kill comes at most so long after the change that it waits for: long enough for each step of a create.
 LATE_SECONDS = 0.8
 
@@ -155,7 +157,7 @@ def kill_at_random(deployment: Deployment, chance: random.Random, progress: Prog
 
 @pytest.mark.timeout(900)
 def test_random_kills(deployment: Deployment, impatient: pvesmb.Client, full: bool, figures: Figures) -> None:
-    kills, changes = (50, 200) if full else (6, 24)
+    kills, changes = (50, 200) if full else SHORT[deployment.mode]
     seed = random.SystemRandom().randrange(10**9)
     print(f"seed {seed}")
     chance, progress = random.Random(seed), Progress()
