@@ -42,9 +42,9 @@ def windows_target(new: Callable[..., Deployment]) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="module")
-def tally(figures: Figures, full: bool) -> Iterator[Tally]:
+def tally(mode: str, figures: Figures, full: bool) -> Iterator[Tally]:
     """Takes the outcomes; only those of a full run make figures."""
-    kept = Tally()
+    kept = Tally(mode=mode)
     yield kept
     if full:
         kept.into(figures)

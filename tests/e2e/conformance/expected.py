@@ -36,10 +36,11 @@ class Kind:
 
 
 @cache
-def kinds() -> Mapping[str, Kind]:
-    """The kinds of shares by name, from `known.toml`."""
+def kinds(mode: str = "native") -> Mapping[str, Kind]:
+    """The kinds of shares by name, from `known.toml`. Some verdicts are those of one mode; the suites are the same."""
     data = _data()
-    return {name: Kind(**suites, known=_known(name, data["known"])) for name, suites in data["kinds"].items()}
+    groups = [group for group in data["known"] if mode in group.get("modes", [mode])]
+    return {name: Kind(**suites, known=_known(name, groups)) for name, suites in data["kinds"].items()}
 
 
 @cache

@@ -15,6 +15,7 @@ class Tally:
     """The outcomes by kind of share and suite."""
 
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
+    mode: str = "native"
 
     def passes(self, kind: str, suite: str, name: str) -> bool:
         outcome = self.outcomes.get((kind, suite))
@@ -37,7 +38,7 @@ class Tally:
         rows["of these pass on ours with the defaults"] = len(baseline) - len(lost)
         reasons: Counter[str] = Counter()
         for suite, name in lost:
-            known = expected.kinds()["default"].known[suite][name]
+            known = expected.kinds(self.mode)["default"].known[suite][name]
             where = "only where it is otherwise" if self.passes(known.passes_on, suite, name) else "nowhere"
             reasons[f"of these pass on ours {where}: {known.because}"] += 1
         for what, figure in {**rows, **dict(sorted(reasons.items()))}.items():
