@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -163,6 +164,7 @@ class ProcessStep:
     def ensure(self, work: Work) -> None:
         host = self._host(work)
         if _read(host, DROP_IN) != _DROP_IN:
+            _run(host, "mkdir", "-p", os.path.dirname(DROP_IN))
             host.write_file(DROP_IN, _DROP_IN, 0o644)
             _systemctl(host, "daemon-reload")
         verb = "start"
