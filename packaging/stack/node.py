@@ -21,6 +21,7 @@ from packaging.stack import netns
 from packaging.stack.processes import Service
 from services.core.errors import PvesmbError
 from services.proxmox.logins import Password
+from services.proxmox.preflight import GUEST_PRIVILEGES
 from services.proxmox.session import Api, Endpoint, Session
 
 NODE, POOL, USER, TOKEN = "pve1", "smbgw", "smbgw@pve", "gw"
@@ -32,11 +33,7 @@ NETWORK = ipaddress.IPv4Interface("10.98.0.1/24")
 CLONE = Path(__file__).resolve().parent.parent.parent
 _READY_SECONDS = 30.0
 
-#: The least that a token needs: docs/lxc.md, for administrators of real nodes.
-GUEST_PRIVILEGES = (
-    "VM.Allocate,VM.Audit,VM.Config.CPU,VM.Config.Memory,VM.Config.Disk,VM.Config.Network,VM.Config.Options,VM.PowerMgmt,"
-    "VM.Snapshot,VM.Backup,Pool.Audit"
-)
+#: With those for guests the least that a token needs: docs/lxc.md, for administrators of real nodes.
 STORE_PRIVILEGES = "Datastore.AllocateSpace,Datastore.Audit,Datastore.AllocateTemplate"
 
 
@@ -221,7 +218,7 @@ def provision(api: Api, token_file: Path, grants: Mapping[str, str] | None = Non
     written last. `grants` adds privileges by path."""
     api.call("POST", ("pools",), {"poolid": POOL})
     api.call("POST", ("access", "users"), {"userid": USER})
-    api.call("POST", ("access", "roles"), {"roleid": "SMBGuest", "privs": GUEST_PRIVILEGES})
+    api.call("POST", ("access", "roles"), {"roleid": "SMBGuest", "privs": ",".join(GUEST_PRIVILEGES)})
     api.call("POST", ("access", "roles"), {"roleid": "SMBStore", "privs": STORE_PRIVILEGES})
     roles = [(f"/pool/{POOL}", "SMBGuest"), (f"/storage/{ROOTS}", "SMBStore"), (f"/storage/{STORE}", "SMBStore")]
     roles.append(("/sdn/zones/localnetwork", "PVESDNUser"))
