@@ -181,18 +181,6 @@ def list_containers(api: Api, node: str) -> list[Listed]:
     ]
 
 
-def list_owned(api: Api, node: str) -> dict[int, str]:
-    """Guest id to uid of every container that is ours by tag and description. One that goes away meanwhile is left out."""
-    owned = {}
-    for listed in list_containers(api, node):
-        if TAG not in listed.tags:
-            continue
-        config = find(api, Guest(node, listed.vmid))
-        if config is not None and config.owner:
-            owned[listed.vmid] = config.owner
-    return owned
-
-
 def read_config(api: Api, guest: Guest, *, next_start: bool = False) -> Config:
     """As it is now, or as it will be when what is pending has been taken up: a running container still holds a volume whose
     deletion is pending, and its key must not be given to another. `NO_GUEST` if there is none."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from services.core.domain.resource import Condition, Severity
 from services.core.errors import PvesmbError
 from services.proxmox.session import Api
-from services.proxmox.storage import has_template, list_storages
+from services.proxmox.storage import list_storages
 
 OLDEST, NEWEST = (8, 3), (9, 2)
 GUEST_PRIVILEGES = (
@@ -32,8 +32,7 @@ _TIMEOUT = 15.0
 
 @dataclass(frozen=True)
 class Needs:
-    """What the backend is configured to use. `template` is a volume id, empty if one is still to be made; `zone` is the SDN
-    zone of the bridge."""
+    """What the backend is configured to use."""
 
     node: str
     rootfs_storage: str
@@ -41,8 +40,6 @@ class Needs:
     template_storage: str
     bridge: str
     pool: str = ""
-    template: str = ""
-    zone: str = "localnetwork"
 
     def privileges(self) -> dict[str, tuple[str, ...]]:
         """What the login needs, by path; without a pool the rights on guests must be on all of them."""
@@ -51,13 +48,17 @@ class Needs:
             wanted[f"/storage/{storage}"] = ("Datastore.AllocateSpace", "Datastore.Audit")
         templates = f"/storage/{self.template_storage}"
         wanted[templates] = (*wanted.get(templates, ("Datastore.Audit",)), "Datastore.AllocateTemplate")
-        wanted[f"/sdn/zones/{self.zone}/{self.bridge}"] = ("SDN.Use",)
+        wanted[self.bridge_path] = ("SDN.Use",)
         return wanted
+
+    @property
+    def bridge_path(self) -> str:
+        """Where the right to use the bridge is granted."""
+        return f"/sdn/zones/localnetwork/{self.bridge}"
 
 
 def preflight(api: Api, needs: Needs) -> list[Condition]:
-    """What is missing: errors where no file server could be made, warnings where something less would not work. If the
-    node does not answer at all, that alone."""
+    """What is missing, and no file server could be made without. If the node does not answer at all, that alone."""
     try:
         version = str(api.call("GET", ("version",), subject="Proxmox VE", timeout=_TIMEOUT)["version"])
     except PvesmbError as error:
@@ -69,7 +70,6 @@ def preflight(api: Api, needs: Needs) -> list[Condition]:
         lambda: _privileges(api, needs),
         lambda: _storages(api, needs),
         lambda: _bridge(api, needs),
-        lambda: _template(api, needs),
     )
     for look in looks:
         try:
@@ -146,15 +146,8 @@ def _bridge(api: Api, needs: Needs) -> Iterator[Condition]:
     got = api.call("GET", path, {"type": "any_bridge"}, subject="bridges", timeout=_TIMEOUT)
     if needs.bridge not in {each.get("iface") for each in got}:
         message = f"bridge {needs.bridge} is not on node {needs.node}, or the login may not use it"
-        action = f"Make the bridge, choose another, or grant SDN.Use on /sdn/zones/{needs.zone}/{needs.bridge}."
+        action = f"Make the bridge, choose another, or grant SDN.Use on {needs.bridge_path}."
         yield _condition("BridgeMissing", "HOST_NOT_PREPARED", message, action)
-
-
-def _template(api: Api, needs: Needs) -> Iterator[Condition]:
-    if needs.template and not has_template(api, needs.node, needs.template):
-        action = "Build it (BuildTemplate), or choose one that is there."
-        message = f"template {needs.template} is missing"
-        yield _condition("TemplateMissing", "HOST_NOT_PREPARED", message, action, Severity.WARNING)
 
 
 def _failed(error: PvesmbError) -> Condition:

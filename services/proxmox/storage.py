@@ -76,11 +76,6 @@ def list_stored(api: Api, node: str, storage: str, *, content: str = "", vmid: i
     ]
 
 
-def has_template(api: Api, node: str, volid: str) -> bool:
-    """Whether the template is there; asked by list, because a create with a missing one fails only in its task."""
-    return any(each.volid == volid for each in list_stored(api, node, volid.partition(":")[0], content="vztmpl"))
-
-
 def upload_template(api: Api, node: str, storage: str, path: str) -> Upid:
     """Sends a container template under its own file name, which replaces one of that name. The node checks its SHA-256
     before it puts it in place. The file is streamed: it need not fit into memory."""

@@ -85,12 +85,6 @@ def wait(api: Api, upid: Upid, *, timeout: float, cancelled: Callable[[], bool] 
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def poll(api: Api, upid: Upid) -> Ended | None:
-    """One look: None while it runs; raises as `wait` does when it has failed."""
-    exitstatus = _exitstatus(api, upid)
-    return None if exitstatus is None else _judged(api, upid, exitstatus)
-
-
 def active(api: Api, node: str, vmid: int) -> list[Upid]:
     """The tasks that run for a guest now, as far as the login may see them (its own): how one whose UPID was lost with the
     answer is found again."""

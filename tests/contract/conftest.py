@@ -12,12 +12,12 @@ from fakepve import FakePve
 from services.proxmox.logins import Password
 from services.proxmox.preflight import Needs
 from services.proxmox.session import Endpoint, Session
-from tests.contract.fake_node import TEMPLATE, TOKEN, grant
+from tests.contract.fake_node import TOKEN, grant
 
 
 @pytest.fixture
 def needs() -> Needs:
-    return Needs("pve1", "local-lvm", ["local-lvm"], "local", "vmbr0", pool="smbgw", template=TEMPLATE)
+    return Needs("pve1", "local-lvm", ["local-lvm"], "local", "vmbr0", pool="smbgw")
 
 
 @pytest.fixture

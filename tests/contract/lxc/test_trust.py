@@ -11,12 +11,13 @@ from fakepve import FakePve
 from fakepve.certs import make_cert
 
 from services.core.errors import HostNotTrusted, HostUnreachable, ProxmoxDenied, PvesmbError
+from services.lxc.templates import list_templates
 from services.proxmox.failures import Kind, kind_of
 from services.proxmox.logins import Password, Token
 from services.proxmox.preflight import preflight
 from services.proxmox.session import Endpoint, Session
-from services.proxmox.storage import has_template, upload_template
-from tests.contract.fake_node import TEMPLATE, TOKEN, revoke
+from services.proxmox.storage import upload_template
+from tests.contract.fake_node import TOKEN, revoke
 from tests.contract.lxc.world import (
     KEY,
     SETTINGS,
@@ -36,7 +37,7 @@ def upload(bench: Bench, file: Path) -> None:
 
 def life(bench: Bench) -> None:
     """All that a file server is asked for in its life."""
-    has_template(bench.api, "pve1", TEMPLATE)
+    list_templates(SETTINGS, bench.api)
     bench.ensure()
     if (error := bench.add(share(bench.server)).error) is not None:
         raise error

@@ -71,7 +71,6 @@ def test_a_storage_that_is_down(fake: FakePve, session: Session, needs: Needs) -
 def test_what_is_not_there(session: Session, needs: Needs) -> None:
     assert "BridgeMissing" in types(preflight(session, replace(needs, bridge="vmbr9")))
     assert "StorageMissing" in types(preflight(session, replace(needs, volume_storages=["nope"])))
-    assert types(preflight(session, replace(needs, template="local:vztmpl/none.tar.zst"))) == ["TemplateMissing"]
     assert "NodeMissing" in types(preflight(session, replace(needs, node="pve7")))
 
 

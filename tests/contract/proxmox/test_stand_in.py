@@ -20,11 +20,10 @@ from services.proxmox.session import Session
 from services.proxmox.storage import list_stored
 from services.proxmox.tasks import wait
 from services.proxmox.volumes import add_volume, grow_volume
-from tests.contract.proxmox.conftest import TINY
 from tests.contract.proxmox.place import GIB, Place
 
 HUGE = 2**50
-NEEDS = Needs(NODE, ROOTS, [STORE], STORE, "", pool=POOL, template=TINY)
+NEEDS = Needs(NODE, ROOTS, [STORE], STORE, "", pool=POOL)
 _USERS = count(1)
 stand_ins = pytest.mark.parametrize("place", ["btrfs_node", "directory_node"], indirect=True)
 

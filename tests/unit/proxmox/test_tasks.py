@@ -11,7 +11,7 @@ from services.core.errors import HostTimeout, OperationCancelled, PvesmbError
 from services.proxmox import tasks
 from services.proxmox.failures import CUT_OFF, Kind, Refusal, error_of, kind_of
 from services.proxmox.session import Value
-from services.proxmox.tasks import Ended, Upid, poll, wait
+from services.proxmox.tasks import Ended, Upid, wait
 from tests.unit.proxmox.fakes import ScriptedApi
 from tests.unit.proxmox.recorded import data, record, records
 
@@ -54,12 +54,13 @@ def test_recorded_tasks_are_judged_by_their_exit_status(id: str) -> None:
     status = data(id)
     api = node([status], record(id).get("task_log"))
     if status["status"] == "running":
-        assert poll(api, Upid.parse(status["upid"])) is None
+        with pytest.raises(HostTimeout):
+            wait(api, Upid.parse(status["upid"]), timeout=0)
     elif status["exitstatus"] == "OK":
-        assert poll(api, Upid.parse(status["upid"])) == Ended(Upid.parse(status["upid"]))
+        assert wait(api, Upid.parse(status["upid"]), timeout=0) == Ended(Upid.parse(status["upid"]))
     else:
         with pytest.raises(PvesmbError, match=r".") as failed:
-            poll(api, Upid.parse(status["upid"]))
+            wait(api, Upid.parse(status["upid"]), timeout=0)
         assert status["exitstatus"] in failed.value.message
 
 
