@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from services.core.errors import LimitReached, PreconditionFailed, ProxmoxFailed, PvesmbError, StorageFull
+from services.core.errors import LimitReached, PreconditionFailed, ProxmoxFailed, PvesmbError
 from services.core.steps import Claim, Claims, Work
 from services.lxc.known import Known, forget, known
 from services.lxc.settings import LxcSettings, deployment
+from services.lxc.space import require_space
 from services.lxc.whereabouts import locate
 from services.proxmox import containers, nodes, tasks
 from services.proxmox.containers import Config, Guest
@@ -16,7 +17,6 @@ from services.proxmox.failures import Kind, kind_of, may_have_happened
 from services.proxmox.ids import is_free, pick_id
 from services.proxmox.preflight import held_privileges
 from services.proxmox.session import Api, Value
-from services.proxmox.storage import list_storages
 from services.proxmox.volumes import grow_root
 from services.samba.instance import Server
 
@@ -98,7 +98,7 @@ class ContainerStep:
     def _create(self, work: Work) -> None:
         server, placement = work.server, deployment(work.server.spec).placement
         node, template = self._settings.node_of(server.spec), self._template(server)
-        self.check_room(server, None)
+        self.check_room(server, node, None)
         for _ in range(_RACES):
             guest = Guest(node, self._claim_id(work, node, template, placement.vmid))
             try:
@@ -172,14 +172,14 @@ class ContainerStep:
     def _note_made(self, work: Work, guest: Guest) -> None:
         work.claims.put(Claim("container", str(guest.vmid), work.server.uid))
 
-    def check_room(self, server: Server, now: Config | None) -> None:
+    def check_room(self, server: Server, node: str, now: Config | None) -> None:
         """Refuses what the node could never run, as far as the token may know its size: Proxmox VE makes such a container,
-        which then does not start, or takes memory from everybody. `now` is the container as it is, if there is one: what it
-        has already is not weighed again."""
+        which then does not start, or takes memory from everybody. `node` is where it shall be or is, `now` the container as
+        it is, if there is one: what it has already is not weighed again."""
         new = self._settings.container(server, "", "")
         had = (int(now.raw.get("cores") or 0), int(now.raw.get("memory") or 0)) if now is not None else (0, 0)
         if new.cores > had[0] or new.memory_mib > had[1]:
-            size = nodes.size(self._api, self._settings.node_of(server.spec))
+            size = nodes.size(self._api, node)
             if size is not None and (new.cores > size.cores or new.memory_mib > size.memory_mib):
                 raise PreconditionFailed(
                     f"the node has {size.cores} cores and {size.memory_mib} MiB of memory; "
@@ -188,16 +188,16 @@ class ContainerStep:
                 )
         wanted, have = new.rootfs.size_bytes, now.mounts["rootfs"] if now is not None else None
         if have is None:
-            require_space(self._api, self._settings, server, new.rootfs.storage, wanted)
+            require_space(self._api, self._settings, node, new.rootfs.storage, wanted)
         elif deployment(server.spec).placement.system_disk_bytes > have.size_bytes:
-            require_space(self._api, self._settings, server, have.storage, wanted - have.size_bytes)
+            require_space(self._api, self._settings, node, have.storage, wanted - have.size_bytes)
 
     # What it is like
 
     def _adapt(self, work: Work, guest: Guest) -> None:
         config = self.planned(guest)
         changes, delete = self.differences(work.server, config)
-        self.check_room(work.server, config)
+        self.check_room(work.server, guest.node, config)
         if changes or delete:
             containers.configure(self._api, guest, changes, delete=delete, digest=config.digest)
             if waiting := containers.pending(self._api, guest) & {*changes, *delete}:
@@ -267,24 +267,6 @@ def gone(guest: Guest, config: Config | None) -> PreconditionFailed:
         f"{guest.subject} is not ours any more: its tag or the uid in its notes is missing, or it is another guest",
         help="Put tag and notes back as they were, or restore the container from a backup, or delete the file server.",
     )
-
-
-def require_space(api: Api, settings: LxcSettings, server: Server, storage: str, size: int) -> None:
-    """Refuses a volume that is larger than what the storage has free, where sizes shall hold."""
-    if settings.overcommit:
-        return
-    node = settings.node_of(server.spec)
-    there = next((each for each in list_storages(api, node) if each.name == storage), None)
-    if there is None:
-        raise PreconditionFailed(
-            f"storage {storage} is not on node {node}, or the login may not see it",
-            help="Choose one that `pvesm status` shows, and grant Datastore.Audit on it.",
-        )
-    if there.active and there.available < size:
-        raise StorageFull(
-            f"storage {storage} has {there.available} bytes free; {size} are wanted",
-            help="Free space, choose another storage or a smaller size, or allow `overcommit` in the configuration.",
-        )
 
 
 def _nic(now: str, wanted: str) -> str | None:

@@ -146,32 +146,35 @@ class LxcMode:
         steps = [step.name for step in self._steps if work.whole or not step.server_only]
         if removes:
             steps.reverse()
-        container = locate(self._api, work.claims, server.uid, found)[1] if found is not None else None
-        effects = self._effects(work, found is not None, removes)
+        node, container = self._settings.node_of(server.spec), None
+        if found is not None:
+            guest, container = locate(self._api, work.claims, server.uid, found)
+            node = guest.node
+        effects = self._effects(work, removes)
         if work.whole and removes:
             return Plan(tuple(steps), effects=(*effects, "all sessions end"))
-        effects += self._volumes.effects(work, container)
+        effects += self._volumes.effects(work, node, container)
         if container is None:
             return Plan(tuple(steps), _diff(config.render(server, LAYOUT, (), {})), tuple(effects))
         samba = samba_plan.plan(self, work, self._settings.site_share_options)
         return Plan(tuple(steps), samba.smb_conf_diff, (*effects, *samba.effects))
 
-    def _effects(self, work: Work, there: bool, removes: bool) -> list[str]:
+    def _effects(self, work: Work, removes: bool) -> list[str]:
         """What is asked of Proxmox VE about the container itself."""
         if not work.whole:
             return []
         found = known(work.claims, work.server.uid)
         if removes:
             return [f"{found.guest.subject} is destroyed with its volumes"] if found is not None else []
-        if there and found is not None:
+        if found is not None:
             planned = self._container.planned(found.guest)
-            self._container.check_room(work.server, planned)
+            self._container.check_room(work.server, found.guest.node, planned)
             changes, delete = self._container.differences(work.server, planned)
             said = [f"{option} becomes {value}" for option, value in changes.items()]
             return [f"{found.guest.subject}: {each}" for each in (*said, *(f"{option} is unset" for option in delete))]
-        self._container.check_room(work.server, None)
         node = self._settings.node_of(work.server.spec)
-        asked = {**self._settings.container(work.server, "(template)", "").params()}
+        self._container.check_room(work.server, node, None)
+        asked = self._settings.container(work.server, "(template)", "").params()
         told = [f"{name}={value}" for name, value in asked.items() if value is not None and name != "description"]
         return [f"a container is made on node {node}: {' '.join(told)}"]
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from services.core.control.templates import CONTENT
-from services.core.errors import OperationCancelled, PreconditionFailed, ProxmoxFailed, StorageFull
+from services.core.errors import OperationCancelled, PreconditionFailed, ProxmoxFailed
 from services.core.steps import Claim, Claims, Work
+from services.lxc import space
 from services.lxc.settings import LxcSettings
 from services.lxc.template.build import Progress
 from services.lxc.template.description import Description, describe
@@ -51,10 +52,6 @@ class OnNode:
     def find(self, volid: str) -> Stored | None:
         stored = storage.list_stored(self.api, self.node, volid.partition(":")[0], content="vztmpl")
         return next((each for each in stored if each.volid == volid), None)
-
-    def available(self, name: str) -> int:
-        """Bytes that are free there."""
-        return next((each.available for each in storage.list_storages(self.api, self.node) if each.name == name), 0)
 
 
 class BuildStep:
@@ -104,7 +101,9 @@ class UploadStep:
             )
         file = self._directory / describe(release_of(work)).file_name
         size = file.stat().st_size
-        self._require_space(volid, size, found)
+        # The old file goes only when the new one is whole.
+        help = "Free space on the storage, or configure another as template_storage."
+        space.require_free(self._node.api, self._node.node, volid.partition(":")[0], size, help)
         if work.cancelled():
             raise OperationCancelled("the operation was cancelled and undone")
         work.progress(0.0, f"uploading {size >> 20} MiB")
@@ -112,17 +111,6 @@ class UploadStep:
         _note_content(claims, volid, uid, file, size)
         upid = storage.upload_template(self._node.api, self._node.node, volid.partition(":")[0], str(file))
         tasks.wait(self._node.api, upid, timeout=UPLOAD_TIMEOUT)
-
-    def _require_space(self, volid: str, size: int, replaced: Stored | None) -> None:
-        name = volid.partition(":")[0]
-        available = self._node.available(name)
-        # The old file goes only when the new one is whole.
-        if available < size:
-            raise StorageFull(
-                f"storage {name} has {available >> 20} MiB free, and the template needs {size >> 20} MiB",
-                help="Free space on the storage, or configure another as template_storage.",
-                metadata={"storage": name},
-            )
 
     def remove(self, work: Work) -> None:
         uid, claims = work.server.uid, work.claims

@@ -15,6 +15,7 @@ from services.proxmox.session import Api
 from services.proxmox.storage import list_stored
 from services.samba.instance import Server
 
+_BUILD = "Build one (BuildTemplate; `pvesmb template build`), or name another in placement.template."
 _SUFFIX = re.compile(r"\.tar(\.(gz|xz|zst|bz2))?\Z")
 
 
@@ -69,11 +70,7 @@ def newest_template(settings: LxcSettings, api: Api) -> Callable[[Server], str]:
         wanted = deployment(server.spec).placement.template
         chosen = named(templates, server.name.backend, wanted) if wanted else newest(templates)
         if chosen is None:
-            raise HostNotPrepared(
-                f"storage {settings.template_storage} of node {settings.node} has no template of a file server",
-                help="Build one (BuildTemplate; `pvesmb template build`), or name another in placement.template.",
-                metadata={"name": "template"},
-            )
+            raise HostNotPrepared(_lacking(settings), help=_BUILD, metadata={"name": "template"})
         return chosen.volid
 
     return choose
@@ -87,9 +84,11 @@ def missing_template(settings: LxcSettings, api: Api) -> Sequence[Condition]:
             return ()
     except PvesmbError:
         return ()
-    message = f"storage {settings.template_storage} has no template of a file server"
-    action = "Build one (BuildTemplate; `pvesmb template build`), or name another in placement.template."
-    return [Condition("TemplateMissing", Severity.WARNING, "HOST_NOT_PREPARED", message, action, time.time())]
+    return [Condition("TemplateMissing", Severity.WARNING, "HOST_NOT_PREPARED", _lacking(settings), _BUILD, time.time())]
+
+
+def _lacking(settings: LxcSettings) -> str:
+    return f"storage {settings.template_storage} of node {settings.node} has no template of a file server"
 
 
 def named(templates: Sequence[Template], backend: str, name: str) -> Template:

@@ -12,9 +12,9 @@ from services.core.domain.share import HostPathStorage, ShareSpec, VolumeStorage
 from services.core.errors import FeatureNotAvailable, PathUnsuitable, PreconditionFailed, PvesmbError
 from services.core.ports import Host
 from services.core.steps import Change, Claim, Claims, Drift, Work
-from services.lxc.container_step import require_space
 from services.lxc.known import guest_of
 from services.lxc.settings import LxcSettings
+from services.lxc.space import require_space
 from services.lxc.whereabouts import guest_now
 from services.proxmox import tasks
 from services.proxmox.containers import Config, Guest, configure, find, read_config
@@ -87,7 +87,7 @@ class VolumeStep:
             self._make(work, guest, config, share, storage)
         work.claims.put(Claim("volume-made", _place(guest, path), share.uid))
         if mounted is not None and (more := storage.size_bytes - mounted[1].size_bytes) > 0:
-            require_space(self._api, self._settings, work.server, mounted[1].storage, more)
+            require_space(self._api, self._settings, guest.node, mounted[1].storage, more)
             if (upid := grow_volume(self._api, guest, path, storage.size_bytes)) is not None:
                 tasks.wait(self._api, upid, timeout=GROW_TIMEOUT, cancelled=work.cancelled)
 
@@ -100,7 +100,7 @@ class VolumeStep:
                 help=f"Put it back with mp={path}, or delete the share.",
             )
         work.claims.put(Claim("volume", _place(guest, path), share.uid))
-        require_space(self._api, self._settings, work.server, where, storage.size_bytes)
+        require_space(self._api, self._settings, guest.node, where, storage.size_bytes)
         with unprotected(self._api, guest, config):
             add_volume(self._api, guest, NewVolume(where, storage.size_bytes, path, storage.backup))
 
@@ -184,8 +184,8 @@ class VolumeStep:
         loose = self._loose(work.claims, work.server.uid, config)
         return found + [Drift(work.server.name, f"volume {volume} of a deleted share is still there") for volume in loose]
 
-    def effects(self, work: Work, config: Config | None) -> list[str]:
-        """What `ensure` or `remove` would do, for a plan; raises what `ensure` would raise for want of space."""
+    def effects(self, work: Work, node: str, config: Config | None) -> list[str]:
+        """What `ensure` or `remove` would do on this node, for a plan; raises what `ensure` would for want of space."""
         said = []
         for change in work.live(Kind.SHARE):
             storage, path = change.resource.spec.storage, str(change.resource.assigned["path"])
@@ -203,7 +203,7 @@ class VolumeStep:
                 where = mounted[1].storage if mounted else storage.storage or self._settings.volume_storage
                 now = mounted[1].size_bytes if mounted else 0
                 if storage.size_bytes > now:
-                    require_space(self._api, self._settings, work.server, where, storage.size_bytes - now)
+                    require_space(self._api, self._settings, node, where, storage.size_bytes - now)
                     new = NewVolume(where, storage.size_bytes, path, storage.backup)
                     said.append(f"volume grows to {storage.size_bytes} bytes" if mounted else f"volume mpN={new.text()}")
         return said

@@ -195,7 +195,7 @@ def test_killed_after_the_claim(scene: Scene) -> None:
 
 def test_a_storage_without_room(scene: Scene) -> None:
     scene.fake.storages["local"]["avail"] = 3
-    with pytest.raises(StorageFull, match="0 MiB free"):
+    with pytest.raises(StorageFull, match="3 bytes free"):
         scene.ensure()
     scene.remove()
     assert VOLID not in scene.held() and scene.claims.rows == {} and scene.uploads == 0
