@@ -49,6 +49,7 @@ class Connection:
         self._sessions = threading.BoundedSemaphore(SESSIONS)
         self._connecting = threading.Lock()
         self._transport: paramiko.Transport | None = None
+        self._closed = False
         self._counting = threading.Lock()
         self._users = 0
         self._last_used = time.monotonic()
@@ -82,7 +83,8 @@ class Connection:
             self._count(-1)
 
     def close(self) -> None:
-        """What runs over it fails; the next one makes it anew."""
+        """For good: what runs over it fails, and whoever still holds it does not make it anew, which nobody would close."""
+        self._closed = True
         self._cut()
 
     def close_if_idle(self, seconds: float) -> None:
@@ -106,10 +108,8 @@ class Connection:
             self._last_used = time.monotonic()
 
     def _cut(self) -> None:
-        transport = self._transport
-        if transport is not None:
-            transport.close()
-            transport.sock.close()
+        """What runs over it fails; the next one makes it anew."""
+        _end(self._transport)
 
     def open(self, deadline: float) -> paramiko.Channel:
         """A channel, which the caller closes. A connection that was there already may have been dead since long: then once
@@ -141,8 +141,11 @@ class Connection:
         if not self._connecting.acquire(timeout=left(deadline)):
             raise too_late()
         try:
-            if self._transport is None or not self._transport.is_active():
+            if not self._closed and (self._transport is None or not self._transport.is_active()):
                 self._transport = self._connect(deadline)
+            if self._closed or self._transport is None:
+                self._cut()
+                raise HostUnreachable("the connection to the host was given up: its address changed, or it is gone")
             return self._transport
         finally:
             self._connecting.release()

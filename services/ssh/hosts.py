@@ -42,10 +42,9 @@ class SshHosts:
         with self._lock:
             if self._closed.is_set():
                 raise RuntimeError("closed")
-            connection = self._connections.get(uid)
+            former, connection = None, self._connections.get(uid)
             if connection is None or not connection.leads_to(address, port, key):
-                if connection is not None:
-                    connection.close()
+                former = connection
                 trust = Trust(partial(self._known, uid), partial(self._pin, uid))
                 connection = self._connections[uid] = Connection(address, port, key, trust)
                 if self._program:
@@ -53,7 +52,10 @@ class SshHosts:
             if self._sweeper is None:
                 self._sweeper = threading.Thread(target=self._sweep, name="ssh-idle", daemon=True)
                 self._sweeper.start()
-            return SshHost(connection, resident=self._residents.get(uid))
+            found = SshHost(connection, resident=self._residents.get(uid))
+        if former is not None:
+            former.close()
+        return found
 
     def forget(self, uid: str) -> None:
         """Closes the connection of a file server that is no more."""

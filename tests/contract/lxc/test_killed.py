@@ -190,7 +190,9 @@ def test_one_that_was_migrated_is_followed(moved: Bench) -> None:
     moved.ct.status = "stopped"
     moved.ensure()
     assert moved.ct.config["cores"] == 2 and moved.ct.status == "running"
+    moved.fake.requests.clear()
     assert moved.add(share(moved.server, "more")).error is None
+    assert {path.split("/")[4] for _, path, _ in moved.fake.requests if path.endswith("/storage")} == {"pve2"}
     moved.ct.node = "pve1"
     moved.ensure()
     assert moved.add(share(moved.server, "still-more")).error is None

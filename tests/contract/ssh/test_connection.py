@@ -29,7 +29,7 @@ pytestmark = pytest.mark.root
 @pytest.fixture
 def far(proxy: Proxy, hosts: SshHosts, key: Key) -> SshHost:
     """A host behind the proxy."""
-    return hosts.host(UID, "127.0.0.1", key, proxy.port)
+    return hosts.host(f"{UID}-far", "127.0.0.1", key, proxy.port)
 
 
 @pytest.fixture
@@ -243,6 +243,8 @@ def test_another_address_takes_the_place_of_the_first(host: SshHost, hosts: SshH
     first = hosts._connections[UID]
     hosts.host(UID, "127.0.0.1", key, proxy.port).run(["true"])
     assert not first.is_open and proxy.accepted == 1
+    with pytest.raises(HostUnreachable, match="given up"):
+        host.run(["true"])
     hosts.forget(UID)
     assert not hosts._connections
 
