@@ -31,9 +31,6 @@ class LxcConfig(BackendConfig):
     fingerprint: str = Field(default="", description="SHA-256 fingerprint of the API's certificate, instead of ca_file")
     token: str = Field(pattern=r"^[^!@\s]+@[^!@\s]+![^!@=\s]+$", description="API token: USER@REALM!NAME")
     token_file: str = Field(description="file that holds the token's secret, readable by us alone")
-    password_user: str = Field(
-        default="root@pam", pattern=r"^root@pam$", description="user of the password login for host_path: root@pam only"
-    )
     password_file: str = Field(default="", description="file with the password of root@pam; without it no host_path")
     pool: str = Field(default="", description="resource pool that containers are put into")
     storage: str = Field(default="local", description="storage of root disks")
@@ -80,7 +77,7 @@ class LxcConfig(BackendConfig):
 
     def password(self) -> Password | None:
         """The login that may make bind mounts, if there is one."""
-        return Password(self.password_user, _secret("password_file", self.password_file)) if self.password_file else None
+        return Password("root@pam", _secret("password_file", self.password_file)) if self.password_file else None
 
     def settings(self) -> LxcSettings:
         """What LXC mode itself needs of it."""

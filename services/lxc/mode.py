@@ -226,8 +226,6 @@ class LxcMode:
         storage = spec.storage
         if isinstance(storage, DirectoryStorage):
             raise FeatureNotAvailable.of("directory", "would lie on the container's own disk; use volume or host_path")
-        if isinstance(storage, VolumeStorage) and storage.storage and not storage.storage.replace("-", "a").isidentifier():
-            raise InvalidField.of("volume.storage", "must be the name of a Proxmox VE storage")
         if isinstance(storage, HostPathStorage):
             self._check_host_path(storage.path)
 

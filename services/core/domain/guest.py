@@ -15,7 +15,7 @@ MIB, GIB = 1024**2, 1024**3
 MAX_VMID = 999_999_999
 _HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\Z")
-_OBJECT = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,38}[A-Za-z0-9]\Z|\Z")
+_POOL = re.compile(r"[A-Za-z0-9._-]{1,40}(?:/[A-Za-z0-9._-]{1,40}){0,2}\Z|\Z")
 _BRIDGE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,19}\Z|\Z")
 
 
@@ -96,9 +96,12 @@ class GuestPlacement:
     hostname: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("node", "pool", "storage"):
-            if not _OBJECT.match(getattr(self, name)):
-                raise InvalidField.of(name, "must be 2 to 40 letters, digits and . _ -, beginning with a letter")
+        for name in ("node", "hostname"):
+            if (text := getattr(self, name)) and not _HOSTNAME.match(text):
+                raise InvalidField.of(name, "must be 1 to 63 letters, digits and hyphens")
+        if not _POOL.match(self.pool):
+            raise InvalidField.of("pool", "must be letters, digits and . _ -, with slashes before pools within pools")
+        checks.storage_id("storage", self.storage)
         if self.vmid:
             checks.within("vmid", self.vmid, 100, MAX_VMID)
         _multiple("system_disk_bytes", self.system_disk_bytes, GIB, 1024 * GIB)
@@ -107,8 +110,6 @@ class GuestPlacement:
             raise InvalidField.of("memory_bytes", "must be at least 64 MiB: Samba needs them")
         checks.within("cores", self.cores, 0, 128)
         checks.within("start_order", self.start_order, 0, 1_000_000)
-        if self.hostname and not _HOSTNAME.match(self.hostname):
-            raise InvalidField.of("hostname", "must be 1 to 63 letters, digits and hyphens")
 
 
 @dataclass(frozen=True)

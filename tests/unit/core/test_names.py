@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.core.domain.account import GroupSpec, UserSpec, check_password
 from services.core.domain.file_server import Demand, FileServerSpec, NativeDeployment, SmbSettings
+from services.core.domain.guest import GuestPlacement
 from services.core.domain.names import CONTENTS, ROOTS, Kind, Name, check_id, parse_backend, parse_name, template_name
 from services.core.domain.share import (
     MAX_VOLUME_BYTES,
@@ -124,6 +125,11 @@ def test_ids_that_file_servers_may_not_have(id: str) -> None:
         ("principal", lambda: AccessRule(PrincipalKind.USER, "", AccessLevel.READ)),
         ("size_bytes", lambda: VolumeStorage(MIN_VOLUME_BYTES - 1)),
         ("size_bytes", lambda: VolumeStorage(MAX_VOLUME_BYTES + 1)),
+        ("storage", lambda: VolumeStorage(MIN_VOLUME_BYTES, "local,acl=0")),
+        ("storage", lambda: VolumeStorage(MIN_VOLUME_BYTES, "été")),
+        ("storage", lambda: GuestPlacement(storage="1st")),
+        ("node", lambda: GuestPlacement(node="../pve1")),
+        ("pool", lambda: GuestPlacement(pool="a//b")),
         ("create_mask", lambda: FileCreation(create_mask="0668")),
         ("create_mask", lambda: FileCreation(create_mask="660\n")),
         ("directory_mask", lambda: FileCreation(directory_mask="70")),
@@ -146,6 +152,11 @@ def test_paths(path: str) -> None:
 @pytest.mark.parametrize("path", ["/a/", "/a//b", "//a", "/a/./b", "/a/../b", "/..", "/a%b", "/a\0", "/" + "a" * 1024])
 def test_paths_that_are_refused(path: str) -> None:
     assert refused(lambda: DirectoryStorage(path)) == "path"
+
+
+def test_names_that_proxmox_allows() -> None:
+    GuestPlacement(node="1pve", pool="team.a/smb_1/x", storage="ceph.ssd_2-a")
+    VolumeStorage(MIN_VOLUME_BYTES, "ceph.ssd_2-a")
 
 
 def test_limits_count_themselves() -> None:

@@ -68,7 +68,6 @@ def test_addresses_of_the_api(tmp_path: Path, url: str, endpoint: Endpoint) -> N
         ("token", '"root@pam!a b"'),
         ("node", '""'),
         ("fingerprint", '"AB:CD"'),
-        ("password_user", '"admin@pve"'),
         ("volume_size_bytes", "1000"),
         ("nameservers", '["dns.example.org"]'),
         ("host_path_roots", '["srv"]'),

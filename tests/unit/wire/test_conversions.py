@@ -42,12 +42,13 @@ settings = st.builds(
     workgroup=netbios,
 )
 bytes_of = st.integers(0, 64)
+storage_ids = st.just("") | st.just("local-lvm")
 placements = st.builds(
     GuestPlacement,
     node=st.just("") | st.just("pve2"),
     vmid=st.just(0) | st.integers(100, 999),
     pool=st.just("") | st.just("smbgw"),
-    storage=st.just("") | st.just("local-lvm"),
+    storage=storage_ids,
     system_disk_bytes=bytes_of.map(lambda n: n * GIB),
     cores=st.integers(0, 128),
     memory_bytes=st.just(0) | st.integers(64, 4096).map(lambda n: n * MIB),
@@ -94,7 +95,7 @@ storage = st.builds(
     owner=st.just("") | account,
     group=st.just("") | account,
     mode=mode,
-) | st.builds(share.VolumeStorage, st.integers(share.MIN_VOLUME_BYTES, share.MAX_VOLUME_BYTES), line, st.booleans())
+) | st.builds(share.VolumeStorage, st.integers(share.MIN_VOLUME_BYTES, share.MAX_VOLUME_BYTES), storage_ids, st.booleans())
 storages: st.SearchStrategy[share.Storage] = storage | st.builds(
     share.HostPathStorage, account.map(lambda id: f"/tank/{id}")
 )

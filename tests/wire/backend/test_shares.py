@@ -234,7 +234,7 @@ def test_a_server_that_is_made_or_removed_takes_no_shares(backend: Backend, step
         ({}, {"volume": {"size_bytes": GIB}}, "share.volume"),
         ({"volume": {"size_bytes": GIB}}, {"directory": {}}, "share.directory"),
         ({"volume": {"size_bytes": GIB}}, {"volume": {"size_bytes": GIB - 1}}, "share.volume.size_bytes"),
-        ({"volume": {"size_bytes": GIB}}, {"volume": {"size_bytes": GIB, "storage": "x"}}, "share.volume"),
+        ({"volume": {"size_bytes": GIB}}, {"volume": {"size_bytes": GIB, "storage": "zfs"}}, "share.volume"),
     ],
 )
 def test_where_the_files_are_cannot_change(
