@@ -1,13 +1,12 @@
 """How a template gets onto the node: built here, uploaded through the API, looked at there.
 
 Two claims of a template, both by its volume id: `template`, written before anything is uploaded, with `existed` if the file
-was there before us (then it is never changed or removed); and `template-content`, with the `size` and `sha256` of what was
-sent, or the size of what was found.
+was there before us (then it is never changed or removed); and `template-content`, with the `size` of what was sent, or of
+what was found.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -108,7 +107,8 @@ class UploadStep:
             raise OperationCancelled("the operation was cancelled and undone")
         work.progress(0.0, f"uploading {size >> 20} MiB")
         # What an interrupted upload left is seen by its size.
-        _note_content(claims, volid, uid, file, size)
+        claims.release(CONTENT, volid, uid)
+        claims.put(Claim(CONTENT, volid, uid, {"size": size}))
         upid = storage.upload_template(self._node.api, self._node.node, volid.partition(":")[0], str(file))
         tasks.wait(self._node.api, upid, timeout=UPLOAD_TIMEOUT)
 
@@ -176,10 +176,3 @@ def release_of(work: Work) -> int:
     release = getattr(spec, "debian_release", 0)
     assert isinstance(release, int)
     return release
-
-
-def _note_content(claims: Claims, volid: str, uid: str, file: Path, size: int) -> None:
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    claims.release(CONTENT, volid, uid)
-    claims.put(Claim(CONTENT, volid, uid, {"size": size, "sha256": digest}))
