@@ -71,6 +71,7 @@ class LxcMode:
         self._api = api
         self._claims = claims
         self._guests = guests
+        self._template = template
         self._probe_secret = probe_secret
         self._root = root
         self._container = ContainerStep(settings, api, template, guests.public_key, forgotten=guests.forget)
@@ -140,7 +141,7 @@ class LxcMode:
         return [*drifts, *(drift for drift in samba if drift.resource not in told or drift.resource == name)]
 
     def plan(self, work: Work) -> Plan:
-        """See `Mode.plan`. Fails as the steps would where space is missing."""
+        """See `Mode.plan`. Fails as the steps would where space, the template or the guest id is missing."""
         server, found = work.server, known(work.claims, work.server.uid)
         removes = server.state is State.DELETING if work.whole else all(c.verb is Verb.DELETE for c in work.changes)
         steps = [step.name for step in self._steps if work.whole or not step.server_only]
@@ -169,9 +170,11 @@ class LxcMode:
             changes, delete = self._container.differences(work.server, planned)
             said = [f"{option} becomes {value}" for option, value in changes.items()]
             return [f"{found.guest.subject}: {each}" for each in (*said, *(f"{option} is unset" for option in delete))]
+        template = self._template(work.server)
         self._container.check_room(work.server, None)
+        self._container.check_id(work.server)
         node = self._settings.node_of(work.server.spec)
-        asked = {**self._settings.container(work.server, "(template)", "").params()}
+        asked = {**self._settings.container(work.server, template, "").params()}
         told = [f"{name}={value}" for name, value in asked.items() if value is not None and name != "description"]
         return [f"a container is made on node {node}: {' '.join(told)}"]
 
@@ -223,8 +226,6 @@ class LxcMode:
         storage = spec.storage
         if isinstance(storage, DirectoryStorage):
             raise FeatureNotAvailable.of("directory", "would lie on the container's own disk; use volume or host_path")
-        if isinstance(storage, VolumeStorage) and storage.storage and not storage.storage.replace("-", "a").isidentifier():
-            raise InvalidField.of("volume.storage", "must be the name of a Proxmox VE storage")
         if isinstance(storage, HostPathStorage):
             self._check_host_path(storage.path)
 

@@ -10,6 +10,7 @@ from services.core.errors import InvalidField
 
 _LABEL_KEY = re.compile(r"[a-z0-9._/-]{1,63}\Z")
 _NETBIOS = re.compile(r"[A-Za-z0-9-]{1,15}\Z")
+_PROXMOX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,38}[A-Za-z0-9]\Z")
 _OCTAL = re.compile(r"0?[0-7]{3,4}\Z")
 
 
@@ -34,6 +35,12 @@ def labels(field: str, values: Mapping[str, str]) -> None:
 def netbios(field: str, text: str) -> None:
     if text and not _NETBIOS.match(text):
         raise InvalidField.of(field, "must be 1 to 15 letters, digits and hyphens")
+
+
+def proxmox_name(field: str, text: str) -> None:
+    """Of a node, a pool or a storage."""
+    if text and not _PROXMOX_NAME.match(text):
+        raise InvalidField.of(field, "must be 2 to 40 letters, digits and . _ -, beginning with a letter")
 
 
 def octal_mode(field: str, text: str) -> None:

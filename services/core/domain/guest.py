@@ -15,7 +15,6 @@ MIB, GIB = 1024**2, 1024**3
 MAX_VMID = 999_999_999
 _HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\Z")
-_OBJECT = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,38}[A-Za-z0-9]\Z|\Z")
 _BRIDGE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,19}\Z|\Z")
 
 
@@ -38,7 +37,7 @@ def _address(family: str, version: int, value: str, gateway: str, words: tuple[s
     if interface is None or interface.version != version or "/" not in value or "%" in value:
         raise InvalidField.of(field, f"must be an address with its prefix length, or {' or '.join(words)}")
     ip, network = interface.ip, interface.network
-    if ip.is_multicast or ip.is_loopback or ip.is_unspecified:
+    if ip.is_multicast or ip.is_loopback or ip.is_unspecified or ip.is_link_local or getattr(ip, "ipv4_mapped", None):
         raise InvalidField.of(field, "must be an address that a host can have")
     if version == 4 and network.prefixlen < 31 and ip in (network.network_address, network[-1]):
         raise InvalidField.of(field, "must not be the network's own or its broadcast address")
@@ -97,8 +96,7 @@ class GuestPlacement:
 
     def __post_init__(self) -> None:
         for name in ("node", "pool", "storage"):
-            if not _OBJECT.match(getattr(self, name)):
-                raise InvalidField.of(name, "must be 2 to 40 letters, digits and . _ -, beginning with a letter")
+            checks.proxmox_name(name, getattr(self, name))
         if self.vmid:
             checks.within("vmid", self.vmid, 100, MAX_VMID)
         _multiple("system_disk_bytes", self.system_disk_bytes, GIB, 1024 * GIB)

@@ -82,6 +82,7 @@ class VolumeStorage:
 
     def __post_init__(self) -> None:
         checks.within("size_bytes", self.size_bytes, MIN_VOLUME_BYTES, MAX_VOLUME_BYTES)
+        checks.proxmox_name("storage", self.storage)
 
 
 @dataclass(frozen=True)

@@ -88,13 +88,14 @@ rules = st.lists(
     max_size=4,
     unique_by=lambda rule: (rule.kind, rule.id),
 ).map(tuple)
+names = st.sampled_from(["", "local", "nas.1"])
 storage = st.builds(
     share.DirectoryStorage,
     path=st.just("") | account.map(lambda id: f"/srv/{id}"),
     owner=st.just("") | account,
     group=st.just("") | account,
     mode=mode,
-) | st.builds(share.VolumeStorage, st.integers(share.MIN_VOLUME_BYTES, share.MAX_VOLUME_BYTES), line, st.booleans())
+) | st.builds(share.VolumeStorage, st.integers(share.MIN_VOLUME_BYTES, share.MAX_VOLUME_BYTES), names, st.booleans())
 storages: st.SearchStrategy[share.Storage] = storage | st.builds(
     share.HostPathStorage, account.map(lambda id: f"/tank/{id}")
 )
