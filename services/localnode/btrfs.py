@@ -130,6 +130,7 @@ def _make_image(image: Path, size: int) -> None:
         raise GuestError(f"no space left on {image.parent} for an image of {size} bytes")
     fresh = image.with_name(f"{image.name}.new")
     with fresh.open("wb") as f:
+        os.fchmod(f.fileno(), 0o600)
         f.truncate(size)
     run(["mkfs.btrfs", "-q", "-f", str(fresh)])
     os.rename(fresh, image)

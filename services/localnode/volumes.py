@@ -77,6 +77,7 @@ class ImageVolumes:
     def create(self, file: Path, size: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("xb") as f:
+            os.fchmod(f.fileno(), 0o600)
             f.truncate(size)
         try:
             # The prototype (mkfs.xfs(8), -p; it wants a regular file) makes the owner of the root part of the step.

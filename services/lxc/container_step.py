@@ -135,7 +135,8 @@ class ContainerStep:
 
         if not wanted:
             return pick_id(self._api, claim)
-        if not is_free(self._api, wanted) or not claim(wanted):
+        self.check_id(work.server)
+        if not claim(wanted):
             raise _taken(wanted)
         return wanted
 
@@ -191,6 +192,12 @@ class ContainerStep:
             require_space(self._api, self._settings, node, new.rootfs.storage, wanted)
         elif deployment(server.spec).placement.system_disk_bytes > have.size_bytes:
             require_space(self._api, self._settings, node, have.storage, wanted - have.size_bytes)
+
+    def check_id(self, server: Server) -> None:
+        """Refuses a guest id that was asked for and is another guest's."""
+        wanted = deployment(server.spec).placement.vmid
+        if wanted and not is_free(self._api, wanted):
+            raise _taken(wanted)
 
     # What it is like
 

@@ -71,6 +71,7 @@ class LxcMode:
         self._api = api
         self._claims = claims
         self._guests = guests
+        self._template = template
         self._probe_secret = probe_secret
         self._root = root
         self._container = ContainerStep(settings, api, template, guests.public_key, forgotten=guests.forget)
@@ -140,7 +141,7 @@ class LxcMode:
         return [*drifts, *(drift for drift in samba if drift.resource not in told or drift.resource == name)]
 
     def plan(self, work: Work) -> Plan:
-        """See `Mode.plan`. Fails as the steps would where space is missing."""
+        """See `Mode.plan`. Fails as the steps would where space, the template or the guest id is missing."""
         server, found = work.server, known(work.claims, work.server.uid)
         removes = server.state is State.DELETING if work.whole else all(c.verb is Verb.DELETE for c in work.changes)
         steps = [step.name for step in self._steps if work.whole or not step.server_only]
@@ -173,8 +174,10 @@ class LxcMode:
             said = [f"{option} becomes {value}" for option, value in changes.items()]
             return [f"{found.guest.subject}: {each}" for each in (*said, *(f"{option} is unset" for option in delete))]
         node = self._settings.node_of(work.server.spec)
+        template = self._template(work.server)
         self._container.check_room(work.server, node, None)
-        asked = self._settings.container(work.server, "(template)", "").params()
+        self._container.check_id(work.server)
+        asked = self._settings.container(work.server, template, "").params()
         told = [f"{name}={value}" for name, value in asked.items() if value is not None and name != "description"]
         return [f"a container is made on node {node}: {' '.join(told)}"]
 

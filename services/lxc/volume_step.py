@@ -12,6 +12,7 @@ from services.core.domain.share import HostPathStorage, ShareSpec, VolumeStorage
 from services.core.errors import FeatureNotAvailable, PathUnsuitable, PreconditionFailed, PvesmbError
 from services.core.ports import Host
 from services.core.steps import Change, Claim, Claims, Drift, Work
+from services.lxc.container_step import gone
 from services.lxc.known import guest_of
 from services.lxc.settings import LxcSettings
 from services.lxc.space import require_space
@@ -58,7 +59,9 @@ class VolumeStep:
         if work.whole:
             guest = guest_of(work.claims, work.server.uid)
         else:
-            guest, _ = guest_now(self._api, work.claims, work.server.uid)
+            guest, config = guest_now(self._api, work.claims, work.server.uid)
+            if config is None or config.owner != work.server.uid:
+                raise gone(guest, config)
         done = set()
         for change in work.live(Kind.SHARE):
             done.add(change.resource.uid)

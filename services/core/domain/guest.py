@@ -38,7 +38,7 @@ def _address(family: str, version: int, value: str, gateway: str, words: tuple[s
     if interface is None or interface.version != version or "/" not in value or "%" in value:
         raise InvalidField.of(field, f"must be an address with its prefix length, or {' or '.join(words)}")
     ip, network = interface.ip, interface.network
-    if ip.is_multicast or ip.is_loopback or ip.is_unspecified:
+    if ip.is_multicast or ip.is_loopback or ip.is_unspecified or ip.is_link_local or getattr(ip, "ipv4_mapped", None):
         raise InvalidField.of(field, "must be an address that a host can have")
     if version == 4 and network.prefixlen < 31 and ip in (network.network_address, network[-1]):
         raise InvalidField.of(field, "must not be the network's own or its broadcast address")

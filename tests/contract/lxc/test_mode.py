@@ -299,6 +299,14 @@ def test_the_plan_says_what_is_refused(fake: FakePve, bench: Bench) -> None:
         mode(bench).plan(bench.work())
 
 
+def test_the_plan_knows_template_and_guest_id(fake: FakePve, bench: Bench) -> None:
+    assert f"ostemplate={TEMPLATE}" in mode(bench).plan(bench.work()).effects[0]
+    foreign(fake, 777)
+    bench.server = with_placement(bench.server, vmid=777)
+    with pytest.raises(PreconditionFailed, match="777 is taken"):
+        mode(bench).plan(bench.work())
+
+
 def test_the_plan_of_the_end(bench: Bench) -> None:
     bench.ensure()
     bench.server = replace(bench.server, state=State.DELETING)

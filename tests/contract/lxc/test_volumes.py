@@ -99,6 +99,19 @@ def test_a_storage_that_does_not_exist_is_named(running: Bench) -> None:
     assert isinstance(error, PreconditionFailed) and "nothere" in error.message
 
 
+def test_a_container_that_is_gone_or_not_ours_any_more_gets_none(fake: FakePve, running: Bench) -> None:
+    vmid = running.vmid
+    kept = running.ct.config.pop("description")
+    before = mutations(fake, vmid)
+    with pytest.raises(PreconditionFailed, match="is not ours any more"):
+        running.add(share(running.server))
+    assert mutations(fake, vmid) == before
+    running.ct.config["description"] = kept
+    fake.cts.remove(running.ct)
+    with pytest.raises(PreconditionFailed, match="was removed on the node"):
+        running.add(share(running.server))
+
+
 def test_all_mount_points_are_used(running: Bench) -> None:
     running.ct.config.update({f"mp{n}": f"local-lvm:vm-1-disk-{n},mp=/x/{n},size=1G" for n in range(256)})
     error = running.add(share(running.server)).error

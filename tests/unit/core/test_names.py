@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.core.domain.account import GroupSpec, UserSpec, check_password
 from services.core.domain.file_server import Demand, FileServerSpec, NativeDeployment, SmbSettings
-from services.core.domain.guest import GuestPlacement
+from services.core.domain.guest import GuestNetwork, GuestPlacement
 from services.core.domain.names import CONTENTS, ROOTS, Kind, Name, check_id, parse_backend, parse_name, template_name
 from services.core.domain.share import (
     MAX_VOLUME_BYTES,
@@ -130,6 +130,11 @@ def test_ids_that_file_servers_may_not_have(id: str) -> None:
         ("storage", lambda: GuestPlacement(storage="1st")),
         ("node", lambda: GuestPlacement(node="../pve1")),
         ("pool", lambda: GuestPlacement(pool="a//b")),
+        ("storage", lambda: VolumeStorage(MIN_VOLUME_BYTES, "größe")),
+        ("storage", lambda: VolumeStorage(MIN_VOLUME_BYTES, "-local")),
+        ("storage", lambda: VolumeStorage(MIN_VOLUME_BYTES, "local,mp=/")),
+        ("ipv6_address", lambda: GuestNetwork(ipv6_address="fe80::5/64")),
+        ("ipv6_address", lambda: GuestNetwork(ipv6_address="::ffff:10.0.0.5/120")),
         ("create_mask", lambda: FileCreation(create_mask="0668")),
         ("create_mask", lambda: FileCreation(create_mask="660\n")),
         ("directory_mask", lambda: FileCreation(directory_mask="70")),
@@ -139,6 +144,11 @@ def test_ids_that_file_servers_may_not_have(id: str) -> None:
 )
 def test_what_specs_refuse(field: str, make: Callable[[], object]) -> None:
     assert refused(make) == field
+
+
+@pytest.mark.parametrize("storage", ["", "local", "local-lvm", "nas.1"])
+def test_storages_of_volumes(storage: str) -> None:
+    assert VolumeStorage(MIN_VOLUME_BYTES, storage).storage == storage
 
 
 @pytest.mark.parametrize("path", ["a", "./a", "/", "/a", "/a/b c"])
