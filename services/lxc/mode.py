@@ -151,6 +151,8 @@ class LxcMode:
         if found is not None:
             guest, container = locate(self._api, work.claims, server.uid, found)
             node = guest.node
+            if found.made and not removes and (container is None or container.owner != server.uid):
+                raise gone(guest, container)
         effects = self._effects(work, removes)
         if work.whole and removes:
             return Plan(tuple(steps), effects=(*effects, "all sessions end"))

@@ -138,8 +138,12 @@ class VolumeStep:
             else:
                 kind = "volume-doomed" if deletes else "volume-kept"
                 work.claims.put(Claim(kind, f"{guest.vmid}:{volume}", owner))
-                with unprotected(api, guest, config):
-                    detached = detach_volume(api, guest, path)
+                try:
+                    with unprotected(api, guest, config):
+                        detached = detach_volume(api, guest, path)
+                except PvesmbError:
+                    work.claims.release(kind, f"{guest.vmid}:{volume}", owner)
+                    raise
                 if deletes and detached:
                     self._destroy(work.claims, owner, guest, volume)
                 elif deletes:

@@ -307,6 +307,13 @@ def test_the_plan_knows_template_and_guest_id(fake: FakePve, bench: Bench) -> No
         mode(bench).plan(bench.work())
 
 
+def test_the_plan_for_a_container_that_was_removed_says_so(fake: FakePve, bench: Bench) -> None:
+    bench.ensure()
+    fake.cts.clear()
+    with pytest.raises(PreconditionFailed, match="was removed on the node"):
+        mode(bench).plan(bench.work())
+
+
 def test_the_plan_of_the_end(bench: Bench) -> None:
     bench.ensure()
     bench.server = replace(bench.server, state=State.DELETING)

@@ -84,6 +84,17 @@ def test_a_locked_container_takes_none_and_does_later(running: Bench) -> None:
     assert mounts(running) == {} and running.kinds() == ["container", "guest"]
 
 
+def test_a_volume_that_was_not_let_go_is_not_said_to_be_kept(running: Bench) -> None:
+    added = share(running.server)
+    running.add(added)
+    running.fake.snapshot_lock(running.vmid, "backup")
+    assert isinstance(running.drop(added).error, ResourceBusy)
+    assert "volume-kept" not in running.kinds()
+    running.fake.unlock(running.vmid)
+    assert running.drop(added).error is None
+    assert "volume-kept" in running.kinds()
+
+
 def test_a_protected_container_takes_and_loses_volumes_and_stays_protected(bench: Bench) -> None:
     bench.server = with_placement(bench.server, protection=True)
     bench.ensure()
