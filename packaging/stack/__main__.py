@@ -208,6 +208,9 @@ def stop(stacks: Stacks) -> int:
 
 def guests(places: Places) -> int:
     """As an administrator of the node sees them, with whatever is not ours."""
+    if running_pid(places.run / "stack.pid", MARKER) is None:
+        print("It does not run.", file=sys.stderr)
+        return 1
     netns.enter(places.last_netns)
     for line in modes.listed(LocalNode(places.view / "node", places.last_netns)):
         print(line)

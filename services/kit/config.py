@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from services.core.errors import PvesmbError
+
 M = TypeVar("M", bound=BaseModel)
 
 #: sun_path of a Unix socket address is 108 bytes with its terminating zero (unix(7)).
@@ -148,7 +150,8 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Runs a process's main function; a ConfigError becomes one line on stderr and exit status 2.
+    """Runs a process's main function; a ConfigError becomes one line on stderr and exit status 2, and what
+    keeps it from starting otherwise, such as a store that is in use, one and exit status 1.
 
     No crash of ours, or of what we start, writes memory to a file: there are passwords in it while they are set.
     """
@@ -158,6 +161,9 @@ def run(main: Callable[[], int]) -> int:
     except ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
+    except PvesmbError as e:
+        print(f"error: {e.message}. {e.help}".rstrip(), file=sys.stderr)
+        return 1
 
 
 def _read(path: str) -> dict[str, Any]:

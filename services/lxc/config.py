@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
+import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,6 +55,8 @@ class LxcConfig(BackendConfig):
             raise ValueError("url: must be https://HOST:PORT")
         if self.fingerprint and not SHA256.fullmatch(self.fingerprint):
             raise ValueError("fingerprint: must be a SHA-256 fingerprint, as `pvenode cert info` shows it")
+        if self.ca_file:
+            _check_authority(self.ca_file)
         for path in self.host_path_roots:
             if not path.startswith("/") or posixpath.normpath(path) != path:
                 raise ValueError(f"host_path_roots: {path!r} must be absolute and without `.`, `..` or trailing slashes")
@@ -108,6 +111,15 @@ def _is_api(url: str) -> bool:
     bare = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     plain = parts.netloc.lower() in (bare, f"{bare}:{port}")
     return parts.scheme == "https" and plain and parts.path in ("", "/") and not parts.query + parts.fragment
+
+
+def _check_authority(path: str) -> None:
+    """Told at start: a call that finds no authority fails with nothing that an administrator could use."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        told = "is no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ValueError(f"ca_file: {path}: {told}") from None
 
 
 def _secret(key: str, path: str) -> str:

@@ -146,11 +146,6 @@ def test_what_specs_refuse(field: str, make: Callable[[], object]) -> None:
     assert refused(make) == field
 
 
-@pytest.mark.parametrize("storage", ["", "local", "local-lvm", "nas.1"])
-def test_storages_of_volumes(storage: str) -> None:
-    assert VolumeStorage(MIN_VOLUME_BYTES, storage).storage == storage
-
-
 @pytest.mark.parametrize("path", ["a", "./a", "/", "/a", "/a/b c"])
 def test_paths(path: str) -> None:
     if path.startswith("/"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from services.core.errors import PreconditionFailed
 from services.kit.config import (
     Address,
     Config,
@@ -95,6 +96,14 @@ def test_broken_environment_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T_WORDS", "x,y")
     with pytest.raises(ConfigError, match="JSON"):
         load(_Sample, None, "T_")
+
+
+def test_run_tells_in_one_line_what_keeps_it_from_starting(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        raise PreconditionFailed("the store is in use", help="Stop the other.")
+
+    assert run(main) == 1
+    assert capsys.readouterr().err == "error: the store is in use. Stop the other.\n"
 
 
 def test_run_prints_one_line_and_gives_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,8 @@ def test_addresses_of_the_api(tmp_path: Path, url: str, endpoint: Endpoint) -> N
         ("token", '"root@pam!a b"'),
         ("node", '""'),
         ("fingerprint", '"AB:CD"'),
+        ("ca_file", '"/nowhere/ca.pem"'),
+        ("ca_file", '"/etc/hostname"'),
         ("volume_size_bytes", "1000"),
         ("nameservers", '["dns.example.org"]'),
         ("host_path_roots", '["srv"]'),

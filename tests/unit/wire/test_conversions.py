@@ -89,7 +89,6 @@ rules = st.lists(
     max_size=4,
     unique_by=lambda rule: (rule.kind, rule.id),
 ).map(tuple)
-names = st.sampled_from(["", "local", "nas.1"])
 storage = st.builds(
     share.DirectoryStorage,
     path=st.just("") | account.map(lambda id: f"/srv/{id}"),
