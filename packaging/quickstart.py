@@ -126,7 +126,7 @@ _LXC = (
         "survives `make stop`; containers, mounts and the network namespace do not.",
         [
             "make --no-print-directory guests",
-            "pvesmb server delete files --force --delete-data --yes",
+            "pvesmb server delete lxc/files --force --delete-data --yes",
             "make --no-print-directory guests",
             "make --no-print-directory stop",
         ],

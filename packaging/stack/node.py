@@ -220,8 +220,9 @@ def provision(api: Api, token_file: Path, grants: Mapping[str, str] | None = Non
     api.call("POST", ("access", "users"), {"userid": USER})
     api.call("POST", ("access", "roles"), {"roleid": "SMBGuest", "privs": ",".join(GUEST_PRIVILEGES)})
     api.call("POST", ("access", "roles"), {"roleid": "SMBStore", "privs": STORE_PRIVILEGES})
+    api.call("POST", ("access", "roles"), {"roleid": "SMBNode", "privs": "Sys.Audit"})
     roles = [(f"/pool/{POOL}", "SMBGuest"), (f"/storage/{ROOTS}", "SMBStore"), (f"/storage/{STORE}", "SMBStore")]
-    roles.append(("/sdn/zones/localnetwork", "PVESDNUser"))
+    roles += [("/sdn/zones/localnetwork", "PVESDNUser"), ("/nodes", "SMBNode")]
     for number, (path, privileges) in enumerate((grants or {}).items()):
         roles.append((path, f"SMBMore{number}"))
         api.call("POST", ("access", "roles"), {"roleid": f"SMBMore{number}", "privs": privileges})

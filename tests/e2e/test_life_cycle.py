@@ -160,3 +160,13 @@ def test_the_same_request_is_done_once(deployment: Deployment, server: Server) -
     two = deployment.client.users.create(server.name, "carl", pvesmb.User(password=password("carl")), request_id=request)
     assert one.name == two.name
     assert one.result(timeout=60) == two.result(timeout=60)
+
+
+@modes.only("lxc")
+def test_more_than_the_node_has_is_refused(deployment: Deployment) -> None:
+    before, spec = deployment.hosted(), deployment.spec()
+    spec.lxc.placement.cores = 128
+    with pytest.raises(pvesmb.PvesmbError) as refused:
+        deployment.client.file_servers.create(deployment.backend, "huge", spec).result(timeout=60)
+    assert refused.value.reason == "PRECONDITION_FAILED" and "cores" in refused.value.message
+    assert deployment.hosted() == before
