@@ -114,8 +114,9 @@ _LXC = (
         "The backend is killed while shares are made",
         "The client repeats its request, with the same request id, until the backend is there again.",
         [
-            "for i in 0 1 2; do pvesmb share create lxc/files/batch$i --user demo >/dev/null & done; sleep 1;"
+            "for i in 0 1 2; do pvesmb share create lxc/files/batch$i --user demo >/dev/null & done; sleep 0.5;"
             " kill -9 $(cat $STATE/lxc/run/lxc.pid); wait",
+            "pvesmb share create lxc/files/later --user demo > /dev/null",
             "pvesmb share list",
             f"{_INSIDE}/batch2 -U demo -c 'put /tmp/pvesmb-plan.txt plan.txt'",
         ],
